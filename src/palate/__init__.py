@@ -1,0 +1,1 @@
+"""Palate: multimodal recommendation, from raw content to recommendations."""

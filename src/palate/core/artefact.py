@@ -1,0 +1,235 @@
+"""Files that survive a crash and can be trusted when read again.
+
+Writes go to a temporary name beside the target, are flushed to disk and renamed, so that a killed process leaves the
+old state or the new one. A folder's `manifest.json` holds kind, schema version and the sha256 of each of its files.
+Tensors are safetensors, everything else JSON, YAML or Parquet; nothing that runs code when it is read.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from palate.core.errors import ArtefactError
+
+R = TypeVar("R")
+
+MANIFEST = "manifest.json"
+MAX_JSON_BYTES = 256 * 1024 * 1024
+
+
+@contextmanager
+def atomic_path(target: Path) -> Generator[Path, None, None]:
+    """A temporary path beside `target` that takes its place when the block ends without an error."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".partial", dir=target.parent)
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        with open(temporary, "rb") as stream:
+            os.fsync(stream.fileno())
+        os.chmod(temporary, 0o666 & ~_umask())
+        os.replace(temporary, target)
+        _sync_folder(target.parent)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def atomic_folder(target: Path, *, replace: bool = False) -> Generator[Path, None, None]:
+    """A temporary folder beside `target` that takes its place when the block ends without an error.
+
+    Raises:
+        ArtefactError: when `target` exists and may not be replaced.
+    """
+    if target.exists() and not replace:
+        raise ArtefactError(f"{target} exists already", do="choose another folder, or remove this one first")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".partial", dir=target.parent))
+    try:
+        yield temporary
+        os.chmod(temporary, 0o777 & ~_umask())
+        if target.exists():
+            old = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".old", dir=target.parent))
+            os.rename(target, old / "was")
+            os.rename(temporary, target)
+            shutil.rmtree(old, ignore_errors=True)
+        else:
+            os.rename(temporary, target)
+        _sync_folder(target.parent)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def write_text(target: Path, text: str) -> None:
+    """Write UTF-8 text atomically."""
+    with atomic_path(target) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_json(target: Path, value: Any) -> None:
+    """Write JSON atomically; NaN and infinities are refused."""
+    write_text(target, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file.
+
+    Raises:
+        ArtefactError: when it is missing, too large or not JSON.
+    """
+    return _guarded(path, lambda: json.loads(_limited(path).read_text(encoding="utf-8")))
+
+
+def write_tensors(target: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> None:
+    """Write named tensors as one safetensors file, atomically."""
+    stored = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    with atomic_path(target) as temporary:
+        save_file(stored, str(temporary), dict(metadata or {}))
+
+
+def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Tensors by name, and the metadata strings, of a safetensors file.
+
+    Raises:
+        ArtefactError: when it is missing, truncated or not safetensors.
+    """
+
+    def read() -> tuple[dict[str, Tensor], dict[str, str]]:
+        with safe_open(str(path), framework="pt", device="cpu") as stream:
+            handle = cast(Any, stream)
+            tensors = {name: cast(Tensor, handle.get_tensor(name)).clone() for name in handle.keys()}  # noqa: SIM118
+            return tensors, dict(cast("dict[str, str] | None", handle.metadata()) or {})
+
+    return _guarded(path, read)
+
+
+def sha256_of(path: Path) -> str:
+    """Hex sha256 of a file's bytes."""
+    with open(path, "rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def write_manifest(folder: Path, kind: str, version: int, facts: Mapping[str, Any] | None = None) -> None:
+    """Write `manifest.json`: kind, schema version, facts, and size and sha256 of every other file in `folder`.
+
+    Files whose name starts with a dot are no part of an artefact.
+    """
+    files = {
+        path.relative_to(folder).as_posix(): {"bytes": path.stat().st_size, "sha256": sha256_of(path)}
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path.name != MANIFEST and not _hidden(path.relative_to(folder))
+    }
+    write_json(folder / MANIFEST, {"kind": kind, "version": version, **(facts or {}), "files": files})
+
+
+def read_manifest(folder: Path, kind: str, version: int, *, verify: bool = True) -> dict[str, Any]:
+    """The manifest of an artefact folder, its files checked against it.
+
+    Args:
+        verify: compare each file's sha256 too, not only its presence and size.
+
+    Raises:
+        ArtefactError: when the folder is of another kind or version, or a file is missing or was changed.
+    """
+    if not folder.is_dir():
+        raise ArtefactError(f"there is no {kind} folder here", where=str(folder))
+    path = folder / MANIFEST
+    if not path.is_file():
+        raise ArtefactError(
+            f"this folder is not a {kind}: it has no {MANIFEST}", where=str(folder), do="check the path"
+        )
+    manifest = read_json(path)
+    if not isinstance(manifest, dict) or cast("dict[str, Any]", manifest).get("kind") != kind:
+        found = cast("dict[str, Any]", manifest).get("kind") if isinstance(manifest, dict) else None
+        raise ArtefactError(f"this folder is a {found or 'stranger'}, not a {kind}", where=str(folder))
+    facts = cast("dict[str, Any]", manifest)
+    if facts.get("version") != version:
+        raise ArtefactError(
+            f"this {kind} has schema version {facts.get('version')}; this palate reads version {version}",
+            where=str(path),
+            do="make it again with this version",
+        )
+    files = facts.get("files")
+    if not isinstance(files, dict):
+        raise ArtefactError("the manifest lists no files", where=str(path))
+    for name, entry in cast("dict[str, dict[str, Any]]", files).items():
+        file = inside(folder, name)
+        if not file.is_file():
+            raise ArtefactError(f"a file of this {kind} is missing", where=str(file), do="make it again")
+        if file.stat().st_size != entry.get("bytes") or (verify and sha256_of(file) != entry.get("sha256")):
+            raise ArtefactError(
+                f"a file of this {kind} is not the one that was written (size or sha256 differ)",
+                where=str(file),
+                do="make it again, or restore it from a copy",
+            )
+    return facts
+
+
+def inside(folder: Path, name: str) -> Path:
+    """The path `name` within `folder`.
+
+    Raises:
+        ArtefactError: when it would leave the folder.
+    """
+    path = (folder / name).resolve()
+    if not path.is_relative_to(folder.resolve()):
+        raise ArtefactError(f"the path '{name}' leaves its folder", where=str(folder))
+    return path
+
+
+def _hidden(path: Path) -> bool:
+    return any(part.startswith(".") for part in path.parts)
+
+
+def _limited(path: Path) -> Path:
+    size = path.stat().st_size
+    if size > MAX_JSON_BYTES:
+        raise ArtefactError(f"too large for JSON: {size:,} bytes, the limit is {MAX_JSON_BYTES:,}", where=str(path))
+    return path
+
+
+def _guarded(path: Path, read: Callable[[], R]) -> R:
+    try:
+        return read()
+    except FileNotFoundError:
+        raise ArtefactError("the file is missing", where=str(path)) from None
+    except (OSError, ValueError, SafetensorError, RuntimeError) as error:
+        raise ArtefactError(f"the file cannot be read: {error}", where=str(path), do="restore or remake it") from None
+
+
+def _sync_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _umask() -> int:
+    current = os.umask(0)
+    os.umask(current)
+    return current
+
+
+def tensor_digest(tensors: Mapping[str, Tensor]) -> str:
+    """Hex sha256 over names, types, shapes and bytes; equal exactly when the tensors are equal to the last bit."""
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        tensor = tensors[name].detach().cpu().contiguous()
+        digest.update(f"{name}|{tensor.dtype}|{tuple(tensor.shape)}|".encode())
+        digest.update(tensor.view(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()

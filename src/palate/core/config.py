@@ -1,0 +1,87 @@
+"""Typed settings: a pydantic base where an unknown key is an error that names the nearest valid one.
+
+Takes mappings, YAML text or `key=value` words; gives frozen, validated configs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, Self
+
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from palate.core.errors import ConfigError, unknown_name
+
+
+class Config(BaseModel):
+    """Base of every settings class: frozen, validated, closed to unknown keys."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False)
+
+    @classmethod
+    def parse(cls, values: Mapping[str, Any] | None = None, *, where: str = "") -> Self:
+        """Validate `values`.
+
+        Raises:
+            ConfigError: with every problem at once, an unknown key together with its nearest valid key.
+        """
+        try:
+            return cls.model_validate(dict(values or {}))
+        except ValidationError as error:
+            raise ConfigError(
+                f"{cls.__name__}: " + "; ".join(cls._sentence(problem) for problem in error.errors()),
+                where=where,
+                do=f"valid settings: {', '.join(cls.model_fields)}",
+            ) from None
+
+    @classmethod
+    def _sentence(cls, problem: Any) -> str:
+        key = ".".join(str(part) for part in problem["loc"])
+        if problem["type"] == "extra_forbidden":
+            return unknown_name("setting", key, cls.model_fields)
+        text = str(problem["msg"])
+        message = text[:1].lower() + text[1:]
+        return f"{key}: {message} (got {problem['input']!r})" if key else message
+
+    def override(self, values: Mapping[str, Any], *, where: str = "") -> Self:
+        """A validated copy with `values` in place of the present ones.
+
+        Raises:
+            ConfigError: as `parse`.
+        """
+        return type(self).parse({**self.model_dump(), **values}, where=where)
+
+
+def read_assignments(words: Iterable[str]) -> dict[str, Any]:
+    """`["dim=64", "features=[image, text]"]` as a mapping; values are YAML scalars or lists.
+
+    Raises:
+        ConfigError: for a word without `=` or a value that is not YAML.
+    """
+    values: dict[str, Any] = {}
+    for word in words:
+        key, separator, text = word.partition("=")
+        if not separator or not key.strip():
+            raise ConfigError(f"'{word}' is not a setting", do="write it as key=value, for example dim=64")
+        values[key.strip()] = read_yaml(text, where=f"--set {word}")
+    return values
+
+
+def read_yaml(text: str, *, where: str) -> Any:
+    """Plain YAML data (no tags, no objects).
+
+    Raises:
+        ConfigError: with the line of the first mistake.
+    """
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"not valid YAML: {' '.join(str(error).split())}", where=where) from None
+    # YAML 1.1 reads "1e-3" as a string; people who write settings mean the number.
+    if isinstance(value, str):
+        try:
+            return float(value) if "e" in value.lower() else value
+        except ValueError:
+            return value
+    return value
