@@ -1,4 +1,4 @@
-"""Progress of long work: a live bar on a terminal, a plain line now and then elsewhere; both show rate and time left."""
+"""Progress of long work: a live bar on a terminal, a plain line now and then elsewhere, with rate and time left."""
 
 from __future__ import annotations
 

@@ -1,0 +1,13 @@
+"""The models. Importing this package registers every file in it, so that a new model is one new file."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+
+from palate.models.base import MODELS, Batch, Classical, Embeddings, Model, Needs, Recommender, Scorer
+
+for _module in pkgutil.walk_packages(__path__, f"{__name__}."):
+    importlib.import_module(_module.name)
+
+__all__ = ["MODELS", "Batch", "Classical", "Embeddings", "Model", "Needs", "Recommender", "Scorer"]

@@ -1,0 +1,132 @@
+"""Every sum over embedding columns, so that the columns may be spread over several processes.
+
+Propagation acts on each embedding column alone: P processes can each hold d/P columns of all users and items and
+propagate without talking. What mixes columns (inner products, norms, cosines, linear layers) goes through this
+module. In one process these functions are plain torch. After `spread(group)` each process passes its own columns and
+all of them get the same sums.
+
+Every process is expected to compute the same loss from these sums; the gradient of a sum is then the gradient that
+each process already holds, and only a layer that mixes columns sends gradients back.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+_group: dist.ProcessGroup | None = None
+
+
+def spread(group: dist.ProcessGroup | None) -> None:
+    """Share the embedding columns among the processes of `group`; None returns to one process."""
+    global _group
+    _group = group
+
+
+def _size() -> int:
+    return 1 if _group is None else dist.get_world_size(_group)
+
+
+class _Sum(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, partial: Tensor) -> Tensor:
+        total = partial.contiguous().clone()
+        dist.all_reduce(total, group=_group)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        return gradients[0]
+
+
+class _Gather(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, own: Tensor) -> Tensor:
+        ctx.columns = own.shape[-1]
+        parts = [torch.empty_like(own) for _ in range(_size())]
+        dist.all_gather(parts, own.contiguous(), group=_group)
+        return torch.cat(parts, dim=-1)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        total = gradients[0].contiguous().clone()
+        dist.all_reduce(total, group=_group)
+        first = dist.get_rank(_group) * ctx.columns
+        return total[..., first : first + ctx.columns]
+
+
+def total(partial: Tensor) -> Tensor:
+    """The sum over processes of what each summed over its own columns."""
+    return partial if _group is None else _Sum.apply(partial)
+
+
+def inner(left: Tensor, right: Tensor) -> Tensor:
+    """Inner products of matching rows: n × d, n × d → n."""
+    return total((left * right).sum(-1))
+
+
+def squared_norm(rows: Tensor) -> Tensor:
+    """Squared Euclidean norm of each row: n × d → n."""
+    return inner(rows, rows)
+
+
+def norm(rows: Tensor) -> Tensor:
+    """Euclidean norm of each row: n × d → n."""
+    return torch.linalg.vector_norm(rows, dim=-1) if _group is None else _root(total(rows.square().sum(-1)))
+
+
+def table_norm(table: Tensor) -> Tensor:
+    """Frobenius norm of a whole table, a scalar."""
+    return torch.linalg.vector_norm(table) if _group is None else _root(total(table.square().sum()))
+
+
+def _root(squares: Tensor) -> Tensor:
+    # Like vector_norm, a zero row has a zero gradient rather than an infinite one.
+    return squares.clamp_min(torch.finfo(squares.dtype).tiny).sqrt()
+
+
+def normalize(rows: Tensor, floor: float = 1e-12) -> Tensor:
+    """L2(x) = x / max(‖x‖, floor) by row."""
+    return rows / norm(rows).clamp_min(floor).unsqueeze(-1)
+
+
+def cosine(left: Tensor, right: Tensor, floor: float = 1e-8) -> Tensor:
+    """Cosines of matching rows, each norm at least `floor`: n × d, n × d → n."""
+    return inner(left, right) / (norm(left).clamp_min(floor) * norm(right).clamp_min(floor))
+
+
+def gram(left: Tensor, right: Tensor) -> Tensor:
+    """Inner products of all pairs of rows: n × d, m × d → n × m."""
+    return total(left @ right.T)
+
+
+class ColumnLinear(nn.Module):
+    """y = x Wᵀ + b, a layer that mixes embedding columns; each process holds the weights of its own outputs.
+
+    Args:
+        inputs: width of x over all processes.
+        outputs: width of y over all processes; a multiple of their number.
+        bias: add b.
+    """
+
+    def __init__(self, inputs: int, outputs: int, bias: bool = True) -> None:
+        super().__init__()
+        own = outputs // _size()
+        self.weight = nn.Parameter(torch.empty(own, inputs))
+        self.bias = nn.Parameter(torch.empty(own)) if bias else None
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Xavier-normal weights, zero bias."""
+        nn.init.xavier_normal_(self.weight)
+        if self.bias is not None:
+            nn.init.zeros_(self.bias)
+
+    def forward(self, columns: Tensor) -> Tensor:
+        """n × d → n × outputs (own columns in, own columns out)."""
+        full = columns if _group is None else _Gather.apply(columns)
+        return F.linear(full, self.weight, self.bias)

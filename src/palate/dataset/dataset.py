@@ -1,0 +1,277 @@
+"""Dataset: a Catalogue with features and a split, ready for models and honest evaluation. Immutable."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from palate.core.errors import ConfigError, DataError
+from palate.dataset.inputs import ModelInputs
+from palate.dataset.settings import SplitConfig
+from palate.dataset.splits import PARTS, TEST, TRAIN, VALID, Part, split_rows, thin_rows
+from palate.dataset.vocabulary import Vocabulary, codes
+from palate.encode.features import Features
+from palate.encode.store import FeatureStore
+from palate.graph.bipartite import Bipartite
+from palate.graph.rows import Int32Array, IntArray, Rows
+from palate.ingest.catalogue import Catalogue
+
+HeldOut = Literal["valid", "test"]
+Mask = Literal["train", "train+valid"]
+FEW_WARM_USERS = 200
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """Train, validation and test rows as lists by user, each in order of time.
+
+    Attributes:
+        catalogue: where it came from, in source order.
+        settings: how it was split and labelled, every default resolved.
+        users, items: vocabularies.
+        positives: part → U rows of positive items ("train", "valid", "test").
+        seen: part → U rows of all items, whatever their rating.
+        withheld: train rows left out by `thin`: unknown to models, but no candidates either.
+        dislikes: U rows of disliked train items; None without ratings.
+        features: modality → features, rows in item order.
+        notes: what a person should know about this split, in plain words.
+        fingerprint: sha256 of all that a result depends on.
+    """
+
+    catalogue: Catalogue
+    settings: SplitConfig
+    users: Vocabulary
+    items: Vocabulary
+    positives: dict[str, Rows]
+    seen: dict[str, Rows]
+    withheld: Rows
+    dislikes: Rows | None
+    features: dict[str, Features]
+    notes: tuple[str, ...]
+    fingerprint: str
+
+    @classmethod
+    def load(cls, folder: Path | str, settings: SplitConfig, features: list[str] | None = None) -> Dataset:
+        """The data set of a catalogue folder.
+
+        Args:
+            features: names of encoded modalities; None takes all there are.
+
+        Raises:
+            ArtefactError, DataError, ConfigError: for damaged folders, unfit data or settings that do not suit them.
+        """
+        catalogue = Catalogue.load(Path(folder))
+        store = FeatureStore(Path(folder))
+        ids = catalogue.items["item_id"].to_list()
+        names = store.names() if features is None else features
+        return cls.make(catalogue, settings, {name: store.load(name, ids) for name in names})
+
+    @classmethod
+    def make(
+        cls, catalogue: Catalogue, settings: SplitConfig, features: Mapping[str, Features] | None = None
+    ) -> Dataset:
+        """Split all rows, label them afterwards, and number users and items at random.
+
+        Args:
+            features: modality → features whose rows are in the catalogue's item order.
+
+        Raises:
+            DataError: for repeated pairs, or a split that the data do not support.
+            ConfigError: when a rating scale needs a threshold that was not given.
+        """
+        table = catalogue.interactions.sort("user_id", "item_id")
+        sorted_users = table["user_id"].unique().sort()
+        sorted_items = catalogue.items["item_id"].sort()
+        user, item = codes(table["user_id"], sorted_users), codes(table["item_id"], sorted_items)
+        _refuse_repeats(table, user, item, len(sorted_items))
+        settings = _resolve(settings, table)
+        timestamps = table["timestamp"].to_numpy() if "timestamp" in table.columns else None
+        given = _given_parts(table)
+        assert settings.split is not None
+        part = split_rows(
+            settings.split, user, item, timestamps, given, seed=settings.seed, cold_share=settings.cold_share
+        )
+        stays = thin_rows(part, settings.thin, seed=settings.seed)
+        positive, disliked = _labels(settings, table)
+
+        users, user_row = Vocabulary.permuted("user", sorted_users, settings.seed)
+        items, item_row = Vocabulary.permuted("item", sorted_items, settings.seed)
+        in_time = np.arange(len(user)) if timestamps is None else np.argsort(timestamps, kind="stable")
+
+        def rows_where(chosen: NDArray[np.bool_]) -> Rows:
+            kept = in_time[chosen[in_time]]
+            return Rows.from_pairs(user_row[user[kept]], item_row[item[kept]], len(users), len(items))
+
+        ordered = np.argsort(item_row)
+        by_row = _source_rows(catalogue.items["item_id"], sorted_items)[ordered]
+        taken = {name: value.take(by_row) for name, value in sorted((features or {}).items())}
+        made = {
+            "positives": {name: rows_where((part == code) & stays & positive) for name, code in PARTS.items()},
+            "seen": {name: rows_where((part == code) & stays) for name, code in PARTS.items()},
+        }
+        if made["positives"]["train"].size == 0:
+            raise DataError("no positive interaction is left to train on", do="lower positive, or use positive=all")
+        return cls(
+            catalogue=catalogue,
+            settings=settings,
+            users=users,
+            items=items,
+            positives=made["positives"],
+            seen=made["seen"],
+            withheld=rows_where(~stays),
+            dislikes=None if disliked is None else rows_where((part == TRAIN) & stays & disliked),
+            features=taken,
+            notes=tuple(_notes(settings, part, made["positives"], taken)),
+            fingerprint=_fingerprint(settings, users, items, made, taken),
+        )
+
+    def inputs(self) -> ModelInputs:
+        """What models are built from."""
+        return ModelInputs(
+            users=len(self.users),
+            items=len(self.items),
+            train=Bipartite(self.positives["train"]),
+            seen=self.seen["train"],
+            features=self.features,
+            dislikes=self.dislikes,
+        )
+
+    def mask(self, part: HeldOut, mask: Mask = "train+valid") -> Rows:
+        """The items that are no candidates when `part` is measured.
+
+        Args:
+            part: validation masks train rows alone.
+            mask: at test, whether validation rows are masked too; "train" is for parity with published tables.
+        """
+        hidden = self.seen["train"]
+        if self.withheld.size:
+            hidden = hidden.union(self.withheld)
+        return hidden.union(self.seen["valid"]) if part == "test" and mask == "train+valid" else hidden
+
+    def known(self) -> Rows:
+        """Every interaction of each user: what a recommendation should not repeat."""
+        rows = self.seen["train"].union(self.seen["valid"]).union(self.seen["test"])
+        return rows.union(self.withheld) if self.withheld.size else rows
+
+    def describe(self) -> dict[str, Any]:
+        """Sizes and settings, for reports."""
+        return {
+            "name": self.catalogue.name,
+            "users": len(self.users),
+            "items": len(self.items),
+            **{f"{name}_interactions": rows.size for name, rows in self.seen.items()},
+            **{f"{name}_positives": rows.size for name, rows in self.positives.items()},
+            "features": {name: value.coverage for name, value in self.features.items()},
+            "settings": self.settings.model_dump(),
+            "fingerprint": self.fingerprint,
+        }
+
+
+def _refuse_repeats(table: pl.DataFrame, user: Int32Array, item: Int32Array, items: int) -> None:
+    keys = user.astype(np.int64) * items + item
+    repeated = int((keys[1:] == keys[:-1]).sum())
+    if repeated:
+        place = int(np.flatnonzero(keys[1:] == keys[:-1])[0])
+        raise DataError(
+            f"{repeated:,} user–item pairs occur more than once, so that one could be in train and test",
+            where=f"user '{table['user_id'][place]}', item '{table['item_id'][place]}'",
+            do="make the catalogue with 'palate data import', which keeps the latest of each pair",
+        )
+
+
+def _resolve(settings: SplitConfig, table: pl.DataFrame) -> SplitConfig:
+    """Fill in the defaults that depend on the data."""
+    split = settings.split
+    if split is None:
+        split = "given" if "split" in table.columns else "user-time" if "timestamp" in table.columns else "random"
+    positive, dislike = settings.positive, settings.dislike
+    ratings = table["rating"].drop_nulls() if "rating" in table.columns else pl.Series("rating", [], pl.Float64)
+    if len(ratings) == 0:
+        if isinstance(positive, float) or dislike is not None:
+            raise ConfigError("positive and dislike are rating thresholds, and these data have no ratings")
+        return settings.override({"split": split, "positive": "all"})
+    least, greatest = float(ratings.min()), float(ratings.max())  # pyright: ignore[reportArgumentType]
+    if positive is None:
+        if not 4 <= greatest <= 5 or least < 0:
+            raise ConfigError(
+                f"ratings run from {least:g} to {greatest:g}; what is a positive must be said",
+                do="set positive to the least rating of a positive, or to all",
+            )
+        positive = 4.0
+        dislike = 2.0 if dislike is None else dislike
+    if isinstance(positive, float) and dislike is not None and dislike >= positive:
+        raise ConfigError(f"dislike={dislike:g} must be below positive={positive:g}")
+    return settings.override({"split": split, "positive": positive, "dislike": dislike})
+
+
+def _labels(settings: SplitConfig, table: pl.DataFrame) -> tuple[NDArray[np.bool_], NDArray[np.bool_] | None]:
+    everything = np.ones(len(table), dtype=np.bool_)
+    if "rating" not in table.columns:
+        return everything, None
+    rating = table["rating"].to_numpy()
+    positive = everything if settings.positive == "all" else rating >= settings.positive
+    return positive, None if settings.dislike is None else rating <= settings.dislike
+
+
+def _given_parts(table: pl.DataFrame) -> Part | None:
+    if "split" not in table.columns:
+        return None
+    parts = table["split"].replace_strict(PARTS, default=None, return_dtype=pl.Int8)
+    if parts.null_count():
+        wrong = table["split"].filter(parts.is_null())[0]
+        raise DataError(f"the split column holds '{wrong}'", do=f"valid values: {', '.join(PARTS)}")
+    return parts.to_numpy()
+
+
+def _source_rows(source: pl.Series, sorted_items: pl.Series) -> IntArray:
+    """For each of the sorted ids, its row in the catalogue's items."""
+    place = codes(source, sorted_items)
+    rows = np.empty(len(place), dtype=np.int64)
+    rows[place] = np.arange(len(place))
+    return rows
+
+
+def _notes(settings: SplitConfig, part: Part, positives: dict[str, Rows], features: dict[str, Features]) -> list[str]:
+    shares = ", ".join(f"{name} {int((part == code).sum()):,}" for name, code in PARTS.items())
+    notes = [f"split {settings.split}: {shares} interactions; positive={settings.positive}"]
+    for name, code in (("valid", VALID), ("test", TEST)):
+        if not (part == code).any():
+            notes.append(f"the {name} part is empty")
+            continue
+        held_out = positives[name].lengths > 0
+        warm = int((held_out & (positives["train"].lengths > 0)).sum())
+        if settings.split == "time":
+            notes.append(f"{warm:,} of {int(held_out.sum()):,} {name} users have train interactions")
+            if warm < FEW_WARM_USERS:
+                notes.append(f"WARNING: {warm} warm {name} users are few; figures will be noisy (try split=user-time)")
+    notes += [
+        f"{name}: {int((~value.present).sum()):,} of {len(value.present):,} items lack it"
+        for name, value in features.items()
+        if not value.present.all()
+    ]
+    return notes
+
+
+def _fingerprint(
+    settings: SplitConfig,
+    users: Vocabulary,
+    items: Vocabulary,
+    rows: dict[str, dict[str, Rows]],
+    features: dict[str, Features],
+) -> str:
+    digest = hashlib.sha256(settings.model_dump_json().encode())
+    for vocabulary in (users, items):
+        digest.update("\x1f".join(vocabulary.ids).encode())
+    for kind in rows.values():
+        for part in kind.values():
+            digest.update(part.pointer.tobytes() + part.columns.tobytes())
+    for name, value in features.items():
+        digest.update(f"{name}:{value.fingerprint}".encode())
+    return digest.hexdigest()

@@ -1,0 +1,76 @@
+"""Ids ↔ row numbers. Ids are strings outside; inside, row numbers come from a seeded permutation of the sorted ids,
+so that neither the order of a file nor that of the ids says anything about an item."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import cached_property
+
+import numpy as np
+import polars as pl
+
+from palate.core.errors import DataError, nearest
+from palate.core.seeds import numpy_generator
+from palate.graph.rows import Int32Array, IntArray
+
+
+class Vocabulary:
+    """The ids of users or of items.
+
+    Args:
+        kind: "user" or "item", for messages.
+        ids: id of each row number.
+    """
+
+    def __init__(self, kind: str, ids: pl.Series) -> None:
+        self.kind = kind
+        self.ids = ids
+
+    @classmethod
+    def permuted(cls, kind: str, sorted_ids: pl.Series, seed: int) -> tuple[Vocabulary, IntArray]:
+        """A vocabulary in random order, and the row number of each of `sorted_ids`."""
+        order = numpy_generator(seed, "permutation", kind).permutation(len(sorted_ids))
+        row_of = np.empty(len(order), dtype=np.int64)
+        row_of[order] = np.arange(len(order))
+        return cls(kind, sorted_ids.gather(order)), row_of
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @cached_property
+    def _rows(self) -> dict[str, int]:
+        return {name: row for row, name in enumerate(self.ids)}
+
+    def row(self, name: str) -> int:
+        """The row number of an id.
+
+        Raises:
+            DataError: for an unknown id, with a near one.
+        """
+        row = self._rows.get(str(name))
+        if row is None:
+            guess = nearest(str(name), self.ids.head(100_000))
+            raise DataError(
+                f"unknown {self.kind} '{name}'",
+                do=(f"did you mean '{guess}'? " if guess else "") + f"there are {len(self):,} {self.kind}s",
+            )
+        return row
+
+    def rows(self, names: Iterable[str]) -> IntArray:
+        """Row numbers of several ids.
+
+        Raises:
+            DataError: as `row`.
+        """
+        return np.array([self.row(name) for name in names], dtype=np.int64)
+
+    def names(self, rows: IntArray) -> list[str]:
+        """Ids of row numbers."""
+        return self.ids.gather(rows).to_list()
+
+
+def codes(values: pl.Series, sorted_ids: pl.Series) -> Int32Array:
+    """The place of each value in `sorted_ids` (distinct, ascending), which holds all of them."""
+    places = sorted_ids.to_frame("id").with_row_index("place")
+    found = values.to_frame("id").join(places, on="id", how="left", maintain_order="left")
+    return found["place"].to_numpy().astype(np.int32)

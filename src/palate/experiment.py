@@ -1,0 +1,344 @@
+"""One Recipe → one Run folder: wires data, model, training, evaluation and recommendations of a single run.
+
+`fit` trains, or goes on with a run that was interrupted; `Run.load` opens a finished one. A finished folder holds
+`recipe.yaml`, `environment.json`, `history.jsonl`, `model.safetensors`, `embeddings.safetensors`, `metrics.json` and a
+manifest with the sha256 of each.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import polars as pl
+import torch
+import yaml
+from pydantic import Field
+
+from palate.core.artefact import (
+    read_json,
+    read_manifest,
+    read_tensors,
+    write_json,
+    write_manifest,
+    write_tensors,
+    write_text,
+)
+from palate.core.config import Config, read_yaml
+from palate.core.errors import ArtefactError, ConfigError, DataError, unknown_name
+from palate.dataset.dataset import Dataset, Mask
+from palate.dataset.settings import SplitConfig
+from palate.graph.rows import IntArray
+from palate.measure.evaluation import evaluate
+from palate.measure.metrics import Accuracy
+from palate.models import MODELS, Embeddings, Model, Recommender, Scorer
+from palate.recommend.topk import recommend
+from palate.train.fitting import TrainConfig, build, fit_model
+from palate.version import __version__
+
+KIND, VERSION = "run", 1
+
+
+class DataRecipe(Config):
+    """Where a run's data came from."""
+
+    catalogue: str | None = Field(default=None, description="folder of the catalogue; unset when it was made in memory")
+    name: str = Field(default="", description="name of the catalogue")
+    split: SplitConfig = SplitConfig()
+    features: list[str] = Field(default=[], description="modalities used")
+    fingerprint: str = Field(default="", description="of the data set that came of it")
+
+
+class Recipe(Config):
+    """Resolved settings of one run: everything needed to repeat it."""
+
+    model: str
+    settings: dict[str, Any] = Field(default={}, description="the model's config")
+    train: TrainConfig = TrainConfig()
+    data: DataRecipe = DataRecipe()
+    seed: int = Field(default=0, ge=0, description="of parameters, batches, negatives and draws")
+
+    @classmethod
+    def read(cls, path: Path) -> Recipe:
+        """A recipe from YAML.
+
+        Raises:
+            ArtefactError, ConfigError: when it cannot be read, or is no recipe.
+        """
+        if not path.is_file():
+            raise ArtefactError("there is no recipe here", where=str(path))
+        value = read_yaml(path.read_text(encoding="utf-8"), where=str(path))
+        if not isinstance(value, dict):
+            raise ConfigError("a recipe is a mapping of settings", where=str(path))
+        return cls.parse(value, where=str(path))
+
+    def text(self) -> str:
+        """As YAML."""
+        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+def load(folder: Path | str, *, features: list[str] | None = None, split_seed: int = 0, **settings: Any) -> Dataset:
+    """The data set of a catalogue folder: `palate.load("CAT", split="user-time")`.
+
+    Args:
+        features: names of encoded modalities; None takes all there are.
+        split_seed: of the id permutation and the split.
+        settings: further fields of `SplitConfig`: split, positive, dislike, thin, cold_share.
+    """
+    return Dataset.load(folder, SplitConfig.parse({"seed": split_seed, **settings}), features)
+
+
+def resolve(
+    model: str, preset: Literal["intended", "official"] = "intended", settings: Mapping[str, Any] | None = None
+) -> tuple[type[Model], Config, TrainConfig]:
+    """A model's class, and its and the training's settings, from a preset and overrides of either by name.
+
+    Raises:
+        ConfigError: for an unknown model, a preset that it lacks, or an unknown setting.
+    """
+    kind = MODELS[model]
+    config = kind.Config()
+    if preset == "official":
+        official = getattr(kind.Config, "official", None)
+        if official is None:
+            raise ConfigError(f"{model} has no official preset", do="leave --preset out")
+        config = official()
+    elif preset != "intended":
+        raise ConfigError(unknown_name("preset", preset, ["intended", "official"]), do="use intended or official")
+    mine: dict[str, Any] = {}
+    training: dict[str, Any] = {}
+    for name, value in (settings or {}).items():
+        if name in kind.Config.model_fields:
+            mine[name] = value
+        elif name in TrainConfig.model_fields:
+            training[name] = value
+        else:
+            valid = [*kind.Config.model_fields, *TrainConfig.model_fields]
+            raise ConfigError(unknown_name("setting", name, valid), do=f"valid settings: {', '.join(valid)}")
+    return kind, config.override(mine), TrainConfig.parse(training)
+
+
+def fit(
+    model: str,
+    data: Dataset,
+    *,
+    seed: int = 0,
+    preset: Literal["intended", "official"] = "intended",
+    settings: Mapping[str, Any] | None = None,
+    out: Path | str | None = None,
+    quiet: bool = False,
+) -> Run:
+    """Train a model on a data set into a run folder; the same call goes on with a run that was interrupted.
+
+    Args:
+        model: a registered name (`palate models`).
+        data: see `load`.
+        seed: of parameters, batches, negatives and draws; the split has a seed of its own.
+        preset: "intended" (the paper's formulas, errors repaired) or "official" (as released).
+        settings: overrides of the model's and the training's settings by name.
+        out: the run folder; None makes `runs/MODEL-DATA-SPLIT-sSEED` (with a number when that is taken).
+        quiet: show no progress.
+
+    Raises:
+        ConfigError: for unknown names or settings.
+        ArtefactError: when `out` holds something else.
+        TrainingError: when training cannot go on.
+        Interrupted: after Ctrl-C.
+    """
+    kind, config, training = resolve(model, preset, settings)
+    folder = data.catalogue.folder
+    recipe = Recipe(
+        model=model,
+        settings=config.model_dump(),
+        train=training,
+        data=DataRecipe(
+            catalogue=str(folder.resolve()) if folder else None,
+            name=data.catalogue.name,
+            split=data.settings,
+            features=list(data.features),
+            fingerprint=data.fingerprint,
+        ),
+        seed=seed,
+    )
+    run_folder = Path(out) if out is not None else _free_folder(recipe)
+    _prepare(run_folder, recipe)
+    fitted = fit_model(kind, config, data, training, seed=seed, folder=run_folder, quiet=quiet)
+    write_tensors(run_folder / "model.safetensors", fitted.model.state_dict())
+    if isinstance(fitted.model, Recommender):
+        embeddings = fitted.model.embed()
+        tensors = {"user": embeddings.user, "item": embeddings.item}
+        write_tensors(run_folder / "embeddings.safetensors", tensors)
+    write_json(run_folder / "metrics.json", {"validation": fitted.validation, "training": fitted.facts})
+    write_manifest(run_folder, KIND, VERSION, {"model": model})
+    shutil.rmtree(run_folder / "checkpoint", ignore_errors=True)
+    return Run(run_folder, recipe, fitted.model.scorer(), data)
+
+
+def _free_folder(recipe: Recipe) -> Path:
+    name = f"{recipe.model}-{recipe.data.name}-{recipe.data.split.split}-s{recipe.seed}"
+    for number in range(1, 10_000):
+        folder = Path("runs") / (name if number == 1 else f"{name}-{number}")
+        if not folder.exists() or _unfinished(folder, recipe):
+            return folder
+    raise ArtefactError("there are 10,000 runs of this name", where="runs", do="say where to put it (-o RUN)")
+
+
+def _unfinished(folder: Path, recipe: Recipe) -> bool:
+    path = folder / "recipe.yaml"
+    return path.is_file() and not (folder / "manifest.json").exists() and path.read_text("utf-8") == recipe.text()
+
+
+def _prepare(folder: Path, recipe: Recipe) -> None:
+    """Make a run folder, or check that an unfinished one is this recipe's."""
+    if (folder / "manifest.json").exists():
+        raise ArtefactError("this run is finished", where=str(folder), do="choose another folder, or remove this one")
+    if (folder / "recipe.yaml").exists():
+        if not _unfinished(folder, recipe):
+            stored = Recipe.read(folder / "recipe.yaml").model_dump()
+            changed = [key for key, value in recipe.model_dump().items() if stored[key] != value]
+            raise ArtefactError(
+                f"an unfinished run with other settings is here (they differ in: {', '.join(changed) or 'layout'})",
+                where=str(folder),
+                do="repeat its settings to go on with it, or choose another folder",
+            )
+    elif folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise ArtefactError("there is something else here", where=str(folder), do="choose a new or empty folder")
+    write_json(folder / "environment.json", environment())
+    write_text(folder / "recipe.yaml", recipe.text())
+
+
+def environment() -> dict[str, Any]:
+    """Versions and machine facts that a result may depend on."""
+    return {
+        "palate": __version__,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+        "polars": pl.__version__,
+        "platform": platform.platform(),
+        "threads": torch.get_num_threads(),
+        "cores": os.cpu_count(),
+        "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
+    }
+
+
+@dataclass
+class Run:
+    """A finished run.
+
+    Attributes:
+        folder: where it is stored.
+        recipe: its settings.
+        scorer: its model, ready to score.
+        data: its data set.
+    """
+
+    folder: Path
+    recipe: Recipe
+    scorer: Scorer
+    data: Dataset
+    measured: dict[str, Accuracy] = field(default_factory=dict[str, Accuracy])
+
+    @classmethod
+    def load(cls, folder: Path | str, *, data: Dataset | Path | str | None = None) -> Run:
+        """Open a finished run; every file is checked against its manifest.
+
+        Args:
+            data: its data set, or its catalogue's folder where that has moved.
+
+        Raises:
+            ArtefactError: when the folder is no finished run or was changed.
+            DataError: when the data are not those it was trained on.
+        """
+        folder = Path(folder)
+        if (folder / "recipe.yaml").exists() and not (folder / "manifest.json").exists():
+            raise ArtefactError(
+                "this run is not finished", where=str(folder), do="run its 'palate train' command again to go on"
+            )
+        read_manifest(folder, KIND, VERSION)
+        recipe = Recipe.read(folder / "recipe.yaml")
+        dataset = data if isinstance(data, Dataset) else _dataset_of(recipe, folder, data)
+        if dataset.fingerprint != recipe.data.fingerprint:
+            raise DataError(
+                "these are not the data this run was trained on (the catalogue or its features have changed)",
+                where=recipe.data.catalogue or str(folder),
+                do="train again on the present data, or point to the old data with --data",
+            )
+        return cls(folder, recipe, _scorer_of(recipe, folder, dataset), dataset)
+
+    @property
+    def metrics(self) -> dict[str, Any]:
+        """`metrics.json`: validation, training facts, and test once it was measured."""
+        return read_json(self.folder / "metrics.json")
+
+    def evaluate(self, *, mask: Mask = "train+valid") -> dict[str, float]:
+        """Measure the test part, and note it in the run folder.
+
+        Args:
+            mask: which rows are no candidates; "train" is for parity with published tables.
+
+        Raises:
+            DataError: when no user has a positive in the test part.
+        """
+        result = self.accuracy(mask)
+        means = result.means()
+        about = {"users": len(result.users), "mask": mask}
+        write_json(self.folder / "metrics.json", {**self.metrics, "test": means, "test_about": about})
+        write_manifest(self.folder, KIND, VERSION, {"model": self.recipe.model})
+        return means
+
+    def accuracy(self, mask: Mask = "train+valid") -> Accuracy:
+        """The test metrics of each user."""
+        positives = self.data.positives["test"]
+        if positives.size == 0:
+            raise DataError("the test part has no positive interaction", do="choose another split or positive")
+        if mask not in self.measured:
+            hidden = self.data.mask("test", mask)
+            self.measured[mask] = evaluate(self.scorer, positives, hidden, seed=self.recipe.seed)
+        return self.measured[mask]
+
+    def recommend(self, users: Sequence[str] | None = None, k: int = 10) -> pl.DataFrame:
+        """The k best items of each user that the user does not know yet.
+
+        Args:
+            users: user ids; None for all.
+            k: list length.
+
+        Raises:
+            DataError: for an unknown user.
+            ConfigError: for a list length below 1.
+        """
+        if k < 1:
+            raise ConfigError(f"k must be at least 1, not {k}")
+        rows: IntArray = np.arange(len(self.data.users)) if users is None else self.data.users.rows(users)
+        return recommend(self.scorer, self.data, rows, k, seed=self.recipe.seed)
+
+
+def _dataset_of(recipe: Recipe, folder: Path, moved: Path | str | None) -> Dataset:
+    place = moved or recipe.data.catalogue
+    if place is None:
+        raise DataError("this run's data were made in memory", where=str(folder), do="pass the data set: data=…")
+    if not Path(place).is_dir():
+        raise DataError(
+            "this run's catalogue is not there any more", where=str(place), do="say where it is now with --data"
+        )
+    return Dataset.load(place, recipe.data.split, recipe.data.features)
+
+
+def _scorer_of(recipe: Recipe, folder: Path, dataset: Dataset) -> Scorer:
+    stored = folder / "embeddings.safetensors"
+    if stored.exists():
+        tensors, _ = read_tensors(stored)
+        return Embeddings(tensors["user"], tensors["item"])
+    kind = MODELS[recipe.model]
+    model = build(kind, kind.Config.parse(recipe.settings), dataset, recipe.seed)
+    tensors, _ = read_tensors(folder / "model.safetensors")
+    model.load_state_dict(tensors)
+    return model.scorer()

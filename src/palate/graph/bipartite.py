@@ -1,0 +1,77 @@
+"""The user–item graph of the train interactions, and the propagation matrices that models build from it.
+
+Nodes are numbered users first, then items: A = [[0, R], [Rᵀ, 0]].
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from palate.graph.operator import SparseOperator
+from palate.graph.rows import Rows
+
+
+class Bipartite:
+    """Interactions in both CSR directions.
+
+    Args:
+        by_user: the items of each user, in order of time; each pair once.
+
+    Attributes:
+        by_user: as given.
+        by_item: the users of each item.
+    """
+
+    def __init__(self, by_user: Rows) -> None:
+        self.by_user = by_user
+        self.by_item = by_user.transpose()
+
+    @property
+    def users(self) -> int:
+        """Number of users U."""
+        return self.by_user.count
+
+    @property
+    def items(self) -> int:
+        """Number of items I."""
+        return self.by_user.width
+
+    def adjacency(self) -> Rows:
+        """The structure of A, (U + I) × (U + I), columns ascending."""
+        nodes = self.users + self.items
+        by_user = self.by_item.transpose()
+        pointer = np.concatenate([by_user.pointer, by_user.size + self.by_item.pointer[1:]])
+        return Rows(pointer, np.concatenate([by_user.columns + np.int32(self.users), self.by_item.columns]), nodes)
+
+    def normalised(self, degree_epsilon: float = 0.0) -> SparseOperator:
+        """Â = D^-1/2 A D^-1/2 with D = degrees + `degree_epsilon`; isolated nodes have zero rows.
+
+        Source: LightGCN (He et al., SIGIR 2020), equation 3.
+        """
+        adjacency = self.adjacency()
+        scale = inverse_root(adjacency.lengths + degree_epsilon)
+        values = scale[adjacency.row_of_entry()] * scale[adjacency.columns]
+        return SparseOperator(adjacency, values, symmetric=True)
+
+
+def inverse_root(degrees: NDArray[np.floating]) -> NDArray[np.floating]:
+    """1 / sqrt(degree), and 0 where the degree is 0."""
+    safe = np.where(degrees > 0, degrees, 1.0)
+    return np.where(degrees > 0, 1.0 / np.sqrt(safe), 0.0)
+
+
+def mean_of_layers(operator: SparseOperator, table: Tensor, layers: int) -> Tensor:
+    """mean(E, ÂE, …, Â^layers E): LightGCN's propagation (equations 7 and 8 with uniform weights).
+
+    Args:
+        operator: Â, nodes × nodes.
+        table: E, nodes × d.
+        layers: number of hops, 0 or more.
+    """
+    total, current = table, table
+    for _ in range(layers):
+        current = operator(current)
+        total = total + current
+    return total / (layers + 1)

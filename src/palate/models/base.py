@@ -1,0 +1,157 @@
+"""What a model is: built from its typed config and ModelInputs, it knows no file, no loop and no device.
+
+A trained model gives a loss and embeddings, a classical one is fitted in one go; both become a Scorer, which is all
+that ranking, evaluation and recommending need. To add a model, write one file in this folder: a config, a class, and
+`@MODELS.register("name")` above it.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import ClassVar, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from palate.core.config import Config
+from palate.core.registry import Registry
+from palate.core.seeds import Draws
+from palate.dataset.inputs import ModelInputs
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Rows of one training step; a user or item may occur in several.
+
+    Attributes:
+        users: int64, B.
+        positives: int64, B, an item of the user's train interactions.
+        negatives: int64, B (one negative) or B × R, items the user has no train interaction with; None for models
+            that need none.
+    """
+
+    users: Tensor
+    positives: Tensor
+    negatives: Tensor | None = None
+
+    def to(self, device: torch.device) -> Batch:
+        """The same rows on `device`."""
+        negatives = None if self.negatives is None else self.negatives.to(device)
+        return Batch(self.users.to(device), self.positives.to(device), negatives)
+
+
+@dataclass(frozen=True)
+class Needs:
+    """What a model asks of the training loop.
+
+    Attributes:
+        negatives: sampled negatives for each positive.
+    """
+
+    negatives: int = 1
+
+
+class Scorer(Protocol):
+    """Scores all items for a block of users; higher is better."""
+
+    @property
+    def items(self) -> int:
+        """Number of items."""
+        ...
+
+    def score_block(self, users: Tensor) -> Tensor:
+        """Scores, len(users) × items, of the users with row numbers `users` (int64)."""
+        ...
+
+
+@dataclass(frozen=True)
+class Embeddings:
+    """A Scorer by inner product.
+
+    Attributes:
+        user: U × d.
+        item: I × d.
+    """
+
+    user: Tensor
+    item: Tensor
+
+    @property
+    def items(self) -> int:
+        """Number of items."""
+        return len(self.item)
+
+    def score_block(self, users: Tensor) -> Tensor:
+        """user · item for all items."""
+        return self.user.index_select(0, users.to(self.user.device)) @ self.item.T
+
+
+class Model(nn.Module, ABC):
+    """Base of every model.
+
+    Class attributes:
+        Config: its settings. `Config.official()`, where there is one, is the preset of the released code.
+        title: the name people use.
+        source: the paper.
+    """
+
+    Config: ClassVar[type[Config]]
+    title: ClassVar[str]
+    source: ClassVar[str]
+
+    @abstractmethod
+    def __init__(self, config: Config, inputs: ModelInputs) -> None:
+        super().__init__()
+
+    @abstractmethod
+    def scorer(self) -> Scorer:
+        """Scores in inference mode; deterministic."""
+
+
+class Recommender(Model):
+    """A model that is trained by the loop.
+
+    Class attributes:
+        needs: what it asks of the loop.
+        modal: it uses item features and wants at least one modality.
+    """
+
+    needs: ClassVar[Needs] = Needs()
+    modal: ClassVar[bool] = False
+
+    @abstractmethod
+    def loss(self, batch: Batch, draws: Draws) -> dict[str, Tensor]:
+        """Named scalar terms, weights applied; their sum is the loss."""
+
+    @abstractmethod
+    def embed(self) -> Embeddings:
+        """User and item vectors whose inner product is the score; inference mode, deterministic."""
+
+    def scorer(self) -> Embeddings:
+        """The embeddings."""
+        return self.embed()
+
+
+class Classical(Model):
+    """A model that is fitted in one pass over the train interactions; its state lies in buffers."""
+
+    @abstractmethod
+    def fit(self) -> None:
+        """Compute the buffers from the train interactions."""
+
+    @abstractmethod
+    def score_block(self, users: Tensor) -> Tensor:
+        """Scores, len(users) × items."""
+
+    @property
+    @abstractmethod
+    def items(self) -> int:
+        """Number of items."""
+
+    def scorer(self) -> Classical:
+        """The model itself."""
+        return self
+
+
+MODELS: Registry[type[Model]] = Registry("model")

@@ -1,0 +1,76 @@
+"""EASE (Steck, WWW 2019): a linear item–item model with a closed-form solution; strong and hard to beat."""
+
+from __future__ import annotations
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from palate.core.config import Config
+from palate.core.errors import ConfigError
+from palate.dataset.inputs import ModelInputs
+from palate.graph.rows import Rows
+from palate.models.base import MODELS, Classical
+
+MAX_ITEMS = 40_000
+
+
+class EASEConfig(Config):
+    """Settings of EASE."""
+
+    ridge: float = Field(default=250.0, gt=0, description="λ of the squared weights; larger for sparser data")
+
+
+@MODELS.register("ease")
+class EASE(Classical):
+    """S = R B, where B minimises ‖R - R B‖² + λ ‖B‖² with a zero diagonal (equations 3–8).
+
+    Raises:
+        ConfigError: beyond 40,000 items, where the dense item–item matrix would need more than 6 GB.
+    """
+
+    Config = EASEConfig
+    title = "EASE"
+    source = "Steck, WWW 2019"
+    weights: Tensor
+
+    def __init__(self, config: EASEConfig, inputs: ModelInputs) -> None:
+        super().__init__(config, inputs)
+        if inputs.items > MAX_ITEMS:
+            raise ConfigError(
+                f"EASE keeps a dense items × items matrix; {inputs.items:,} items are more than {MAX_ITEMS:,}",
+                do="filter rare items (--min-item), or choose another model",
+            )
+        self.config = config
+        self.by_user = inputs.train.by_user
+        self.register_buffer("weights", torch.zeros(inputs.items, inputs.items))
+
+    def fit(self) -> None:
+        """P = (RᵀR + λI)⁻¹ in float64, then B = -P / diag(P) by column with a zero diagonal."""
+        histories = sparse_rows(self.by_user, torch.float32)
+        gram = torch.sparse.mm(histories.t().to_sparse_csr(), histories).to_dense().double()
+        gram.diagonal().add_(self.config.ridge)
+        precision = torch.cholesky_inverse(torch.linalg.cholesky(gram))
+        weights = precision / -precision.diagonal()
+        weights.fill_diagonal_(0.0)
+        self.weights.copy_(weights)
+
+    @property
+    def items(self) -> int:
+        """Number of items."""
+        return len(self.weights)
+
+    def score_block(self, users: Tensor) -> Tensor:
+        """The sum of B over each user's train items."""
+        return torch.sparse.mm(sparse_rows(self.by_user.take(users.cpu().numpy()), self.weights.dtype), self.weights)
+
+
+def sparse_rows(rows: Rows, dtype: torch.dtype) -> Tensor:
+    """The 0/1 matrix of `rows` as a torch CSR tensor."""
+    return torch.sparse_csr_tensor(
+        torch.tensor(rows.pointer, dtype=torch.int32),
+        torch.tensor(rows.columns, dtype=torch.int32),
+        torch.ones(rows.size, dtype=dtype),
+        size=(rows.count, rows.width),
+        check_invariants=False,
+    )

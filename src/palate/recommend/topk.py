@@ -1,0 +1,55 @@
+"""Recommendations of a trained run as a table: the best items that a user does not know yet."""
+
+from __future__ import annotations
+
+import numpy as np
+import polars as pl
+
+from palate.dataset.dataset import Dataset
+from palate.graph.rows import IntArray
+from palate.measure.ranking import NOBODY, Scored, top_items
+
+
+def recommend(scorer: Scored, dataset: Dataset, users: IntArray, k: int, *, seed: int = 0) -> pl.DataFrame:
+    """The k best items of each user, best first, without those the user has any interaction with.
+
+    Args:
+        scorer: scores all items for a block of users.
+        users: row numbers.
+        k: list length; a user with fewer unknown items gets a shorter list.
+        seed: of the tie-breaking.
+
+    Returns:
+        Columns `user_id`, `rank` (from 1), `item_id`, `title` where the catalogue has titles, `score`.
+    """
+    items, scores = top_items(scorer, users, k, mask=dataset.known(), seed=seed)
+    width = items.shape[1]
+    flat = items.ravel()
+    real = flat != NOBODY
+    table = pl.DataFrame(
+        {
+            "user_id": dataset.users.ids.gather(np.repeat(users, width)[real]),
+            "rank": np.tile(np.arange(1, width + 1), len(users))[real],
+            "item_id": dataset.items.ids.gather(flat[real]),
+            "score": scores.ravel()[real],
+        }
+    )
+    return with_titles(table, dataset)
+
+
+def history(dataset: Dataset, user: int) -> pl.DataFrame:
+    """What one user did, latest first where there are timestamps: `item_id`, `title`, `rating`, `timestamp`."""
+    rows = dataset.catalogue.interactions.filter(pl.col("user_id") == dataset.users.ids[user])
+    if "timestamp" in rows.columns:
+        rows = rows.sort("timestamp", descending=True, maintain_order=True)
+    return with_titles(rows.drop("user_id"), dataset)
+
+
+def with_titles(table: pl.DataFrame, dataset: Dataset) -> pl.DataFrame:
+    """`table` with a `title` column after `item_id`, where the catalogue has titles."""
+    if "title" not in dataset.catalogue.items.columns:
+        return table
+    titles = dataset.catalogue.items.select("item_id", "title")
+    joined = table.join(titles, on="item_id", how="left", maintain_order="left")
+    first = [name for name in ("user_id", "rank", "item_id", "title") if name in joined.columns]
+    return joined.select(first + [name for name in joined.columns if name not in first])

@@ -1,0 +1,135 @@
+"""Train one recommender on one Dataset: build it, run the loop with validation by ranking, give it back at its best."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import resource
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import Field
+
+from palate.core.config import Config
+from palate.core.errors import ConfigError
+from palate.core.seeds import derive_seed
+from palate.dataset.dataset import Dataset
+from palate.measure.evaluation import evaluate
+from palate.models.base import Classical, Model, Recommender
+from palate.optimise.loop import Loop
+from palate.optimise.settings import LoopConfig
+from palate.train.batches import PairBatches
+
+
+class TrainConfig(LoopConfig):
+    """Settings of training: those of the loop, and of batches and validation."""
+
+    batch_size: int = Field(default=2048, ge=1, description="train pairs in a step")
+    metric: str = Field(default="recall@20", description="validation metric that selects the best epoch")
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A trained model and what its training was like.
+
+    Attributes:
+        model: with its best parameters.
+        validation: its validation metrics.
+        facts: epochs, best epoch, why it stopped, seconds, peak memory, parameters.
+    """
+
+    model: Model
+    validation: dict[str, float]
+    facts: dict[str, Any]
+
+
+def build(kind: type[Model], config: Config, dataset: Dataset, seed: int) -> Model:
+    """A model with seeded initial parameters."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(derive_seed(seed, "parameters"))
+        return kind(config, dataset.inputs())
+
+
+def fit_model(
+    kind: type[Model],
+    config: Config,
+    dataset: Dataset,
+    settings: TrainConfig,
+    *,
+    seed: int,
+    folder: Path | None = None,
+    quiet: bool = False,
+) -> Fitted:
+    """Train `kind` on the train part, selected on the validation part; the test part is not looked at.
+
+    Args:
+        folder: for checkpoint and history; None keeps neither.
+        quiet: show no progress.
+
+    Raises:
+        ConfigError: for a metric that does not exist.
+        TrainingError: when training cannot go on.
+        Interrupted: after Ctrl-C.
+    """
+    start = time.monotonic()
+    model = build(kind, config, dataset, seed)
+
+    def validate() -> dict[str, float]:
+        return evaluate(model.scorer(), dataset.positives["valid"], dataset.mask("valid"), seed=seed).means()
+
+    if isinstance(model, Recommender):
+        has_validation = bool(dataset.positives["valid"].size)
+        batches = PairBatches(dataset.inputs(), settings.batch_size, model.needs.negatives, seed)
+        loop = Loop(
+            model,
+            model.loss,
+            batches,
+            settings,
+            seed=seed,
+            identity=_identity(kind, config, dataset, settings, seed),
+            folder=folder,
+            validate=_checked(validate, settings.metric) if has_validation else None,
+            metric=settings.metric,
+            quiet=quiet,
+        )
+        outcome = loop.run()
+        facts: dict[str, Any] = {
+            "epochs": outcome.epochs,
+            "best_epoch": outcome.best_epoch,
+            "stopped": outcome.stopped,
+            "seconds": round(outcome.seconds, 3),
+            "seconds_per_epoch": round(outcome.seconds / max(1, outcome.epochs), 4),
+        }
+    else:
+        assert isinstance(model, Classical)
+        model.fit()
+        facts = {"seconds": round(time.monotonic() - start, 3)}
+    facts["parameters"] = sum(value.numel() for value in model.parameters())
+    facts["peak_memory_mb"] = round(peak_memory_mb())
+    return Fitted(model, validate() if dataset.positives["valid"].size else {}, facts)
+
+
+def _checked(validate: Any, metric: str) -> Any:
+    def run() -> dict[str, float]:
+        values: dict[str, float] = validate()
+        if metric not in values:
+            raise ConfigError(f"there is no validation metric '{metric}'", do=f"choose one of {', '.join(values)}")
+        return values
+
+    return run
+
+
+def _identity(kind: type[Model], config: Config, dataset: Dataset, settings: TrainConfig, seed: int) -> str:
+    free = {"epochs", "patience", "checkpoint_seconds", "device"}
+    facts = [kind.__name__, config.model_dump(), settings.model_dump(exclude=free), dataset.fingerprint, seed]
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+
+
+def peak_memory_mb() -> float:
+    """Largest resident size of this process so far, in MB."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / 2**20 if sys.platform == "darwin" else peak / 2**10
