@@ -92,7 +92,7 @@ class Dataset:
         user, item = codes(table["user_id"], sorted_users), codes(table["item_id"], sorted_items)
         _refuse_repeats(table, user, item, len(sorted_items))
         settings = _resolve(settings, table)
-        timestamps = table["timestamp"].to_numpy() if "timestamp" in table.columns else None
+        timestamps = _timestamps(table)
         given = _given_parts(table)
         assert settings.split is not None
         part = split_rows(
@@ -186,20 +186,33 @@ def _refuse_repeats(table: pl.DataFrame, user: Int32Array, item: Int32Array, ite
         )
 
 
+def _holds(table: pl.DataFrame, column: str) -> bool:
+    return table[column].null_count() < len(table)
+
+
+def _timestamps(table: pl.DataFrame) -> IntArray | None:
+    if not _holds(table, "timestamp"):
+        return None
+    missing = table["timestamp"].null_count()
+    if missing:
+        raise DataError(f"{missing:,} interactions have no timestamp and the others do", do="drop or date these rows")
+    return table["timestamp"].to_numpy()
+
+
 def _resolve(settings: SplitConfig, table: pl.DataFrame) -> SplitConfig:
     """Fill in the defaults that depend on the data."""
     split = settings.split
     if split is None:
-        split = "given" if "split" in table.columns else "user-time" if "timestamp" in table.columns else "random"
+        split = "given" if _holds(table, "split") else "user-time" if _holds(table, "timestamp") else "random"
     positive, dislike = settings.positive, settings.dislike
-    ratings = table["rating"].drop_nulls() if "rating" in table.columns else pl.Series("rating", [], pl.Float64)
+    ratings = table["rating"].drop_nulls()
     if len(ratings) == 0:
         if isinstance(positive, float) or dislike is not None:
             raise ConfigError("positive and dislike are rating thresholds, and these data have no ratings")
         return settings.override({"split": split, "positive": "all"})
     least, greatest = float(ratings.min()), float(ratings.max())  # pyright: ignore[reportArgumentType]
     if positive is None:
-        if not 4 <= greatest <= 5 or least < 0:
+        if not (4 <= greatest <= 5 and least >= 0):
             raise ConfigError(
                 f"ratings run from {least:g} to {greatest:g}; what is a positive must be said",
                 do="set positive to the least rating of a positive, or to all",
@@ -213,7 +226,7 @@ def _resolve(settings: SplitConfig, table: pl.DataFrame) -> SplitConfig:
 
 def _labels(settings: SplitConfig, table: pl.DataFrame) -> tuple[NDArray[np.bool_], NDArray[np.bool_] | None]:
     everything = np.ones(len(table), dtype=np.bool_)
-    if "rating" not in table.columns:
+    if not _holds(table, "rating"):
         return everything, None
     rating = table["rating"].to_numpy()
     positive = everything if settings.positive == "all" else rating >= settings.positive
@@ -221,7 +234,7 @@ def _labels(settings: SplitConfig, table: pl.DataFrame) -> tuple[NDArray[np.bool
 
 
 def _given_parts(table: pl.DataFrame) -> Part | None:
-    if "split" not in table.columns:
+    if not _holds(table, "split"):
         return None
     parts = table["split"].replace_strict(PARTS, default=None, return_dtype=pl.Int8)
     if parts.null_count():

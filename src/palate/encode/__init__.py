@@ -1,0 +1,22 @@
+"""Raw content to `Features`: encoders, the driver that runs them, and the store that keeps what they made.
+
+Importing this package registers the encoders and loads neither torch nor transformers.
+"""
+
+from __future__ import annotations
+
+from palate.encode.base import ENCODERS, Encoder, EncoderEntry, EncodeSummary, build_encoder, encode
+from palate.encode.features import Features
+from palate.encode.text import TextEncoderConfig, item_texts
+
+__all__ = [
+    "ENCODERS",
+    "EncodeSummary",
+    "Encoder",
+    "EncoderEntry",
+    "Features",
+    "TextEncoderConfig",
+    "build_encoder",
+    "encode",
+    "item_texts",
+]

@@ -1,0 +1,106 @@
+"""One table under inspection: checks mark rows and report them, and the rows that no check marked go on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import polars as pl
+
+from palate.ingest.cells import Cells, parse_ids
+from palate.ingest.report import MAX_EXAMPLES, Example, Report, Severity
+from palate.ingest.tables import ROW, Table
+
+
+class Inspection:
+    """The rows of a table under inspection: `mark` reports bad ones, `kept` gives the others."""
+
+    def __init__(self, table: Table, report: Report) -> None:
+        self.table = table
+        self.report = report
+        self.bad = pl.repeat(False, table.frame.height, dtype=pl.Boolean, eager=True)
+
+    def mark(self, mask: pl.Series, what: str, do: str, *, column: str | None, values: pl.Series | None = None) -> None:
+        self._report("dropped", mask, what, do, column, values)
+        self.bad = self.bad | mask
+
+    def note(self, mask: pl.Series, what: str, do: str, *, column: str, values: pl.Series) -> None:
+        self._report("note", mask, what, do, column, values)
+
+    def _report(
+        self, severity: Severity, mask: pl.Series, what: str, do: str, column: str | None, values: pl.Series | None
+    ) -> None:
+        count = int(mask.sum())
+        if count:
+            self.report.add(
+                severity,
+                self.table.file,
+                what,
+                do=do,
+                column=column,
+                count=count,
+                examples=self.table.examples(mask, values),
+                unit=self.table.unit,
+            )
+
+    def ids(self, column: str) -> pl.Series:
+        """The ids of the file's column; rows without a proper one are marked."""
+        raw = self.table.frame[column]
+        cells = parse_ids(raw)
+        self.mark(cells.empty, "the cell is empty", "fill it in", column=column)
+        self.mark(
+            cells.bad,
+            "not an id: ids are text or whole numbers",
+            "write ids as text or as integers",
+            column=column,
+            values=raw,
+        )
+        if raw.dtype == pl.String:
+            stripped = (raw != cells.values).fill_null(False) & ~cells.empty
+            self.note(stripped, "blanks around the id were removed", "", column=column, values=raw)
+            decimal = cells.values.str.contains(r"^\d+\.0+$").fill_null(False)
+            self.note(
+                decimal,
+                "the ids look like decimals and stay as they are: '1.0' is not '1'",
+                "write them as integers, if another file does",
+                column=column,
+                values=raw,
+            )
+        elif raw.dtype.is_float() and cells.values.null_count() < len(raw):
+            self.report.add("note", self.table.file, "decimal ids were read as whole numbers", column=column)
+        return cells.values
+
+    def parsed(self, column: str, cells: Cells, name: str, wrong: str, do: str) -> pl.Series | None:
+        """The values of an optional column; None, with a note, when all of its cells are empty."""
+        if bool(cells.empty.all()):
+            self.report.add("note", self.table.file, "the column is empty throughout, and left out", column=column)
+            return None
+        raw = self.table.frame[column]
+        self.mark(cells.empty, f"the {name} is empty", "fill it in, or leave the column out", column=column)
+        self.mark(cells.bad, wrong, do, column=column, values=raw)
+        return cells.values
+
+    def kept(self, columns: Mapping[str, pl.Series | None]) -> pl.DataFrame:
+        """The named columns of the rows that are not marked."""
+        present = [series.alias(name) for name, series in columns.items() if series is not None]
+        return pl.DataFrame([self.table.frame[ROW], *present]).filter(~self.bad)
+
+    def drop_again(self, frame: pl.DataFrame, again: pl.Series, what: str, keys: tuple[str, ...]) -> pl.DataFrame:
+        """The rows of a frame of kept rows that are not repetitions by the mask `again`; those are reported."""
+        if not again.any():
+            return frame
+        repeated = frame.filter(again)
+        first = repeated.head(MAX_EXAMPLES)
+        shown = first.select(pl.concat_str(*(pl.format("{} '{}'", pl.lit(key), key) for key in keys), separator=", "))
+        places = self.table.places(first[ROW])
+        examples = [Example(place, text) for place, text in zip(places, shown.to_series().to_list(), strict=True)]
+        self.report.add(
+            "dropped", self.table.file, what, count=repeated.height, examples=examples, unit=self.table.unit
+        )
+        return frame.filter(~again)
+
+    def done(self, kept: int) -> None:
+        """State the number of rows that were kept; none at all is fatal."""
+        read, _ = self.report.rows[self.table.file]
+        self.report.count_rows(self.table.file, read, kept)
+        if kept == 0:
+            self.report.add("fatal", self.table.file, "no row is left", do="mend the problems that are listed here")
