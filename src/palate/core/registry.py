@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Generic, TypeVar
+from typing import Generic, TypeVar, cast
 
 from palate.core.errors import ConfigError, unknown_name
 
 T = TypeVar("T")
+# What the decorator is put on keeps its own, narrower type.
+Entry = TypeVar("Entry")
 
 
 class Registry(Generic[T]):
@@ -21,20 +23,20 @@ class Registry(Generic[T]):
         self.kind = kind
         self._entries: dict[str, T] = {}
 
-    def register(self, name: str) -> Callable[[T], T]:
+    def register(self, name: str) -> Callable[[Entry], Entry]:
         """Decorator that files an entry under `name`.
 
         Raises:
             ConfigError: when another entry has that name.
         """
 
-        def add(entry: T) -> T:
+        def add(entry: Entry) -> Entry:
             if name in self._entries:
                 present = self._entries[name]
                 raise ConfigError(
                     f"two {self.kind}s are called '{name}'", where=f"{present!r} and {entry!r}", do="rename one"
                 )
-            self._entries[name] = entry
+            self._entries[name] = cast(T, entry)
             return entry
 
         return add

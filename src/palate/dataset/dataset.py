@@ -13,7 +13,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from palate.core.errors import ConfigError, DataError
-from palate.dataset.inputs import ModelInputs
+from palate.dataset.inputs import ModelInputs, SourceNumbers
 from palate.dataset.settings import SplitConfig
 from palate.dataset.splits import PARTS, TEST, TRAIN, VALID, Part, split_rows, thin_rows
 from palate.dataset.vocabulary import Vocabulary, codes
@@ -132,6 +132,15 @@ class Dataset:
             fingerprint=_fingerprint(settings, users, items, made, taken),
         )
 
+    def numbers(self, order: Literal["ids", "rows"] | None = None) -> SourceNumbers:
+        """The place of each user and item in the source.
+
+        Args:
+            order: "rows": by first appearance; "ids": by numeric id; None: by numeric id where all ids are numbers.
+        """
+        sources = (self.users, self.catalogue.interactions["user_id"]), (self.items, self.catalogue.items["item_id"])
+        return SourceNumbers(*(vocabulary.numbers(ids, order) for vocabulary, ids in sources))
+
     def inputs(self) -> ModelInputs:
         """What models are built from."""
         return ModelInputs(
@@ -141,6 +150,7 @@ class Dataset:
             seen=self.seen["train"],
             features=self.features,
             dislikes=self.dislikes,
+            numbers=self.numbers(),
         )
 
     def mask(self, part: HeldOut, mask: Mask = "train+valid") -> Rows:

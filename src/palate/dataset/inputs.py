@@ -6,7 +6,19 @@ from dataclasses import dataclass
 
 from palate.encode.features import Features
 from palate.graph.bipartite import Bipartite
-from palate.graph.rows import Rows
+from palate.graph.rows import IntArray, Rows
+
+
+@dataclass(frozen=True, eq=False)
+class SourceNumbers:
+    """The place of each user and item in the source. Only the leak canary may look at it.
+
+    Attributes:
+        user, item: int64, a permutation of 0 … U - 1 and of 0 … I - 1, by row number.
+    """
+
+    user: IntArray
+    item: IntArray
 
 
 @dataclass(frozen=True, eq=False)
@@ -19,6 +31,7 @@ class ModelInputs:
         seen: every train interaction whatever its rating; negatives are not drawn from it.
         features: modality → N × D float32 rows with a presence mask.
         dislikes: train interactions rated as disliked, each user's in order of time; None without ratings.
+        numbers: places in the source, for the leak canary alone.
     """
 
     users: int
@@ -27,3 +40,4 @@ class ModelInputs:
     seen: Rows
     features: dict[str, Features]
     dislikes: Rows | None = None
+    numbers: SourceNumbers | None = None

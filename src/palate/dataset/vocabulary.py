@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from functools import cached_property
+from typing import Literal
 
 import numpy as np
 import polars as pl
@@ -63,6 +64,24 @@ class Vocabulary:
             DataError: as `row`.
         """
         return np.array([self.row(name) for name in names], dtype=np.int64)
+
+    def numbers(self, source: pl.Series, order: Literal["ids", "rows"] | None) -> IntArray:
+        """The place of each row's id in the source.
+
+        Args:
+            source: ids in source order, repeats allowed, each id at least once.
+            order: "rows": by first appearance; "ids": by numeric id; None: by numeric id where all ids are numbers.
+        """
+        first = source.unique(maintain_order=True)
+        numeric = first.cast(pl.Int64, strict=False)
+        if order == "ids" or (order is None and numeric.null_count() == 0):
+            first = first.gather(numeric.arg_sort(nulls_last=True))
+        sorted_ids = self.ids.sort()
+        numbers = np.empty(len(self), dtype=np.int64)
+        row_of_place = np.empty(len(self), dtype=np.int64)
+        row_of_place[codes(self.ids, sorted_ids)] = np.arange(len(self))
+        numbers[row_of_place[codes(first, sorted_ids)]] = np.arange(len(self))
+        return numbers
 
     def names(self, rows: IntArray) -> list[str]:
         """Ids of row numbers."""

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import polars as pl
 
+from palate.core.artefact import atomic_path
+from palate.core.errors import ConfigError
 from palate.dataset.dataset import Dataset
 from palate.graph.rows import IntArray
 from palate.measure.ranking import NOBODY, Scored, top_items
@@ -53,3 +57,18 @@ def with_titles(table: pl.DataFrame, dataset: Dataset) -> pl.DataFrame:
     joined = table.join(titles, on="item_id", how="left", maintain_order="left")
     first = [name for name in ("user_id", "rank", "item_id", "title") if name in joined.columns]
     return joined.select(first + [name for name in joined.columns if name not in first])
+
+
+def write_table(table: pl.DataFrame, target: Path) -> None:
+    """Write a table as .parquet or .csv, atomically.
+
+    Raises:
+        ConfigError: for another suffix.
+    """
+    if target.suffix not in (".parquet", ".csv"):
+        raise ConfigError(f"'{target.name}' is neither .parquet nor .csv", do="choose one of these suffixes")
+    with atomic_path(target) as temporary:
+        if target.suffix == ".csv":
+            table.write_csv(temporary)
+        else:
+            table.write_parquet(temporary)

@@ -1,0 +1,13 @@
+"""Public data sets by name: each entry fetches one and stores it as a catalogue in the folder it is given."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from palate.core.registry import Registry
+from palate.ingest.catalogue import Catalogue
+from palate.ingest.sources.movielens import get_movielens_100k
+
+SOURCES: Registry[Callable[[Path], Catalogue]] = Registry("data set")
+SOURCES.register("movielens-100k")(get_movielens_100k)

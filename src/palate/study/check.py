@@ -1,0 +1,95 @@
+"""`palate data check`: is a catalogue whole, and does it leak through the order of its ids."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from palate.dataset.dataset import Dataset
+from palate.dataset.settings import SplitConfig
+from palate.measure.evaluation import evaluate
+from palate.models.base import Classical
+from palate.models.classical.indexorder import IndexOrder, IndexOrderConfig
+from palate.models.classical.popularity import Popularity, PopularityConfig
+
+METRIC = "recall@20"
+
+
+@dataclass(frozen=True)
+class CheckResult:
+    """What `check` found.
+
+    Attributes:
+        facts: sizes, features and how the data were split for the check.
+        canary: the best Recall@20 that the order of the source alone reaches, over orders and directions; None when
+            the held-out part is empty.
+        popularity: Recall@20 of Popularity under the same conditions.
+        leaks: the canary beats Popularity.
+        notes: what the split said.
+    """
+
+    facts: dict[str, Any]
+    canary: float | None
+    popularity: float | None
+    leaks: bool
+    notes: tuple[str, ...]
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return dataclasses.asdict(self)
+
+    def text(self) -> str:
+        """For people."""
+        facts = self.facts
+        lines = [
+            f"{facts['name']}: {facts['users']:,} users, {facts['items']:,} items; every file is as it was written",
+            *(f"  features {name}: {share:.1%} of the items" for name, share in facts["features"].items()),
+            *(f"  {note}" for note in self.notes),
+        ]
+        if self.canary is None or self.popularity is None:
+            return "\n".join([*lines, "  leak canary: not run, there is nothing held out"])
+        lines.append(f"  leak canary: {METRIC} {self.canary:.4f} from id order alone, popularity {self.popularity:.4f}")
+        if self.leaks:
+            lines += [
+                "WARNING: the order of the ids alone, with no learning, beats popularity: these data leak.",
+                "  Palate numbers users and items at random, so its own models cannot use this; results of tools that",
+                "  keep the order may be inflated, and if the source was sorted by time or item, so may its split.",
+            ]
+        return "\n".join(lines)
+
+
+def check(folder: Path) -> CheckResult:
+    """Verify a catalogue folder with its features, and run the leak canary on its source order.
+
+    Every interaction counts as a positive here, and the split is the data's own or else the default.
+
+    Raises:
+        ArtefactError: when a file is missing or was changed.
+        DataError: when the data do not make a data set.
+    """
+    dataset = Dataset.load(folder, SplitConfig(positive="all"))
+    canary = popularity = None
+    if dataset.positives["test"].size:
+        inputs = dataset.inputs()
+        popularity = _recall(Popularity(PopularityConfig(), inputs), dataset)
+        orders: tuple[Literal["ids", "rows"], ...] = ("ids", "rows")
+        directions: tuple[Literal["users", "items"], ...] = ("users", "items")
+        canary = max(
+            _recall(
+                IndexOrder(
+                    IndexOrderConfig(direction=direction), dataclasses.replace(inputs, numbers=dataset.numbers(order))
+                ),
+                dataset,
+            )
+            for order in orders
+            for direction in directions
+        )
+    leaks = canary is not None and popularity is not None and canary > popularity
+    return CheckResult(dataset.describe(), canary, popularity, leaks, dataset.notes)
+
+
+def _recall(model: Classical, dataset: Dataset) -> float:
+    model.fit()
+    return evaluate(model, dataset.positives["test"], dataset.mask("test", "train")).means()[METRIC]

@@ -1,0 +1,116 @@
+"""What text and typed cells mean as ids, ratings, times and splits."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime, timedelta, timezone
+
+import polars as pl
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from palate.ingest.cells import parse_ids, parse_ratings, parse_splits, parse_text, parse_times
+
+
+def test_ids_are_stripped_text_and_whole_numbers_their_decimal_text() -> None:
+    cells = parse_ids(pl.Series("id", [" a ", "1.0", "007", "  ", "", None]))
+    assert cells.values.to_list() == ["a", "1.0", "007", None, None, None]
+    assert cells.empty.to_list() == [False, False, False, True, True, True]
+    assert parse_ids(pl.Series("id", [1, None, -3])).values.to_list() == ["1", None, "-3"]
+    assert parse_ids(pl.Series("id", ["x"], dtype=pl.Categorical)).values.to_list() == ["x"]
+
+
+def test_float_ids_are_whole_numbers_or_bad() -> None:
+    cells = parse_ids(pl.Series("id", [1.0, 2.5, float("nan"), float("inf"), 2.0**60, None]))
+    assert cells.values.to_list() == ["1", None, None, None, None, None]
+    assert cells.bad.to_list() == [False, True, True, True, True, False]
+    assert cells.empty.to_list() == [False] * 5 + [True]
+
+
+@pytest.mark.parametrize("column", [pl.Series([True, False]), pl.Series([date(2020, 1, 1), None])])
+def test_other_types_are_no_ids(column: pl.Series) -> None:
+    cells = parse_ids(column)
+    assert cells.values.null_count() == 2
+    assert (cells.bad | cells.empty).all()
+
+
+def test_ratings_tell_bad_infinite_and_empty_apart() -> None:
+    cells, infinite = parse_ratings(pl.Series(["4", " 3.5 ", "-1e1", "five", "4,5", "NaN", "-inf", "", None]))
+    assert cells.values.to_list() == [4.0, 3.5, -10.0, *[None] * 6]
+    assert infinite.arg_true().to_list() == [5, 6]
+    assert (cells.bad & ~infinite).arg_true().to_list() == [3, 4]
+    assert cells.empty.arg_true().to_list() == [7, 8]
+    typed, infinite = parse_ratings(pl.Series([4.0, float("nan"), None]))
+    assert (typed.values.to_list(), infinite.to_list()) == ([4.0, None, None], [False, True, False])
+
+
+MOMENT = 893269800  # 1998-04-22T18:30:00Z
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("893269800", MOMENT),
+        (" 893269800.0 ", MOMENT),
+        ("8.932698e8", MOMENT),
+        ("-5", -5),
+        ("1998-04-22T18:30:00Z", MOMENT),
+        ("1998-04-22 18:30:00", MOMENT),
+        ("1998-04-22T18:30", MOMENT),
+        ("1998-04-22 18:30:00.750 UTC", MOMENT),
+        ("1998-04-22T20:30:00+02:00", MOMENT),
+        ("1998-04-22T13:30:00-0500", MOMENT),
+        ("1998-04-22", MOMENT - (18 * 60 + 30) * 60),
+        ("1969-12-31T23:59:59.5Z", -1),
+        ("893269800.5", None),
+        ("1998-02-30", None),
+        ("1998-04-22T25:00", None),
+        ("22.04.1998", None),
+        ("yesterday", None),
+        ("NaN", None),
+        ("99999999999999999999", None),
+    ],
+)
+def test_times_are_whole_seconds_or_iso_8601(text: str, seconds: int | None) -> None:
+    cells = parse_times(pl.Series("t", [text, ""]))
+    assert cells.values.to_list() == [seconds, None]
+    assert cells.bad.to_list() == [seconds is None, False]
+    assert cells.empty.to_list() == [False, True]
+
+
+@given(
+    st.datetimes(datetime(1700, 1, 1), datetime(2200, 1, 1)),
+    st.integers(-14 * 60, 14 * 60),
+    st.sampled_from(["T", " "]),
+)
+def test_any_iso_time_is_the_second_that_python_says(moment: datetime, minutes: int, between: str) -> None:
+    aware = moment.replace(tzinfo=timezone(timedelta(minutes=minutes)))
+    epoch = (aware - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(seconds=1)
+    assert parse_times(pl.Series([aware.isoformat(sep=between)])).values.to_list() == [epoch]
+
+
+def test_typed_times_are_converted() -> None:
+    moment = datetime(1998, 4, 22, 18, 30, tzinfo=UTC)
+    for column in (
+        pl.Series([moment]),
+        pl.Series([moment.replace(tzinfo=None)]).cast(pl.Datetime("ns")),
+        pl.Series([moment]).dt.convert_time_zone("Asia/Tokyo"),
+        pl.Series([float(MOMENT)]),
+        pl.Series([MOMENT], dtype=pl.UInt64),
+    ):
+        assert parse_times(column).values.to_list() == [MOMENT]
+    assert parse_times(pl.Series([date(1970, 1, 2)])).values.to_list() == [86400]
+    assert parse_times(pl.Series([1.5, float("nan"), None])).bad.to_list() == [True, True, False]
+
+
+def test_splits_know_the_usual_words_and_numbers() -> None:
+    text = parse_splits(pl.Series(["train", "Validation", "val", "dev", " TEST ", "0", "1", "2", "3", "holdout", ""]))
+    assert text.values.to_list() == ["train", *["valid"] * 3, "test", "train", "valid", "test", None, None, None]
+    assert text.bad.arg_true().to_list() == [8, 9]
+    for dtype in (pl.Int64, pl.Float64):
+        assert parse_splits(pl.Series([0, 1, 2], dtype=dtype)).values.to_list() == ["train", "valid", "test"]
+
+
+def test_blank_text_is_null_and_other_text_stays_as_it_is() -> None:
+    assert parse_text(pl.Series("t", [" x ", " \t", "", None])).to_list() == [" x ", None, None, None]
+    assert parse_text(pl.Series("t", [1990])).to_list() == ["1990"]

@@ -1,0 +1,85 @@
+"""Which file column is read as what: own names first, then the same name, then one unambiguous alias."""
+
+from __future__ import annotations
+
+import polars as pl
+import pytest
+
+from palate.core.errors import ConfigError
+from palate.ingest.columns import INTERACTIONS, ITEMS, ColumnNames, resolve
+from palate.ingest.report import Report
+from palate.ingest.tables import Table
+
+
+def table(*columns: str) -> Table:
+    return Table("f.csv", pl.DataFrame({column: ["1"] for column in columns}))
+
+
+@pytest.mark.parametrize("user", ["user_id", "userId", "User-ID", "uid", "user", "reviewerID"])
+@pytest.mark.parametrize("item", ["item_id", "itemID", "movieId", "asin", "product_id"])
+def test_usual_names_are_recognised_and_each_alias_is_noted(user: str, item: str) -> None:
+    report = Report()
+    found = resolve(table(user, item, "other"), INTERACTIONS, ColumnNames(), report)
+    assert found == {"user_id": user, "item_id": item}
+    aliases = {name for name in (user, item) if name not in found}
+    assert {problem.column for problem in report.of("note")} == aliases
+
+
+def test_the_exact_name_wins_over_aliases_without_a_word() -> None:
+    report = Report()
+    found = resolve(
+        table("user", "user_id", "uid", "item_id", "time", "timestamp"), INTERACTIONS, ColumnNames(), report
+    )
+    assert found == {"user_id": "user_id", "item_id": "item_id", "timestamp": "timestamp"}
+    assert report.problems == []
+
+
+def test_two_aliases_are_a_question_not_a_guess() -> None:
+    report = Report()
+    found = resolve(table("user", "uid", "item_id", "time", "date"), INTERACTIONS, ColumnNames(), report)
+    assert found == {"item_id": "item_id"}
+    assert "user, uid" in report.of("fatal")[0].what
+    assert "time, date" in report.of("note")[0].what
+
+
+def test_own_names_come_first_and_a_wrong_one_names_the_nearest() -> None:
+    report = Report()
+    columns = table("user_id", "customer", "item_id", "grade")
+    found = resolve(columns, INTERACTIONS, ColumnNames(user_id="customer", rating="grade"), report)
+    assert found == {"user_id": "customer", "item_id": "item_id", "rating": "grade"}
+    resolve(columns, INTERACTIONS, ColumnNames(user_id="custommer"), report)
+    assert "did you mean 'customer'?" in report.of("fatal")[0].what
+
+
+def test_an_own_name_of_the_other_table_is_no_mistake_here() -> None:
+    report = Report()
+    names = ColumnNames(item_id="asin")
+    assert resolve(table("asin", "title"), ITEMS, names, report)["item_id"] == "asin"
+    found = resolve(table("user_id", "item_id"), INTERACTIONS, names, report, elsewhere=frozenset({"asin", "title"}))
+    assert found["item_id"] == "item_id"
+    assert report.of("fatal") == []
+
+
+def test_an_empty_name_leaves_an_optional_column_out() -> None:
+    found = resolve(table("user_id", "item_id", "rating"), INTERACTIONS, ColumnNames(rating=""), Report())
+    assert "rating" not in found
+
+
+def test_a_missing_column_names_the_nearest_and_lists_all() -> None:
+    report = Report()
+    resolve(table("usr", "item_id"), INTERACTIONS, ColumnNames(), report)
+    (problem,) = report.of("fatal")
+    assert "did you mean 'usr'?" in problem.what
+    assert "usr, item_id" in problem.do
+
+
+def test_one_column_cannot_be_two_things() -> None:
+    report = Report()
+    resolve(table("id", "rating"), INTERACTIONS, ColumnNames(user_id="id", item_id="id"), report)
+    assert [problem.column for problem in report.of("fatal")] == ["id"]
+
+
+def test_an_unknown_key_names_the_nearest_valid_one() -> None:
+    with pytest.raises(ConfigError, match="did you mean 'user_id'"):
+        ColumnNames.parse({"userid": "u"})
+    assert ColumnNames.parse({"user_id": 0}).user_id == "0"
