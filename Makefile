@@ -15,7 +15,7 @@ test: check
 check: $(VENV)/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/pyright
+	$(BIN)/basedpyright
 
 format: $(VENV)/installed
 	$(BIN)/ruff check --fix .

@@ -45,6 +45,11 @@ def main() -> None:
         sys.exit(141)
     except OSError as error:
         _fail(f"error: {error}\n  do:    check the path, its permissions and the space on the disk", 1)
+    except (MemoryError, RuntimeError) as error:
+        # torch reports a lack of memory as a RuntimeError; any other one is a defect that must stay visible.
+        if not isinstance(error, MemoryError) and "memory" not in str(error):
+            raise
+        _fail(f"error: not enough memory: {error}\n  do:    use smaller settings (dim, batch_size) or less data", 1)
 
 
 def _fail(text: str, code: int) -> None:

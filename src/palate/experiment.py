@@ -14,7 +14,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import polars as pl
@@ -74,7 +74,11 @@ class Recipe(Config):
         """
         if not path.is_file():
             raise ArtefactError("there is no recipe here", where=str(path))
-        value = read_yaml(path.read_text(encoding="utf-8"), where=str(path))
+        try:
+            text = path.read_text(encoding="utf-8")
+        except UnicodeDecodeError:
+            raise ArtefactError("this recipe is not text", where=str(path)) from None
+        value = read_yaml(text, where=str(path))
         if not isinstance(value, dict):
             raise ConfigError("a recipe is a mapping of settings", where=str(path))
         return cls.parse(value, where=str(path))
@@ -176,8 +180,9 @@ def fit(
         tensors = {"user": embeddings.user, "item": embeddings.item}
         write_tensors(run_folder / "embeddings.safetensors", tensors)
     write_json(run_folder / "metrics.json", {"validation": fitted.validation, "training": fitted.facts})
-    write_manifest(run_folder, KIND, VERSION, {"model": model})
+    # The manifest lists what is there, and a checkpoint is no part of a finished run.
     shutil.rmtree(run_folder / "checkpoint", ignore_errors=True)
+    write_manifest(run_folder, KIND, VERSION, {"model": model})
     return Run(run_folder, recipe, fitted.model.scorer(), data)
 
 
@@ -192,7 +197,8 @@ def _free_folder(recipe: Recipe) -> Path:
 
 def _unfinished(folder: Path, recipe: Recipe) -> bool:
     path = folder / "recipe.yaml"
-    return path.is_file() and not (folder / "manifest.json").exists() and path.read_text("utf-8") == recipe.text()
+    finished = (folder / "manifest.json").exists()
+    return path.is_file() and not finished and path.read_bytes() == recipe.text().encode()
 
 
 def _prepare(folder: Path, recipe: Recipe) -> None:
@@ -201,17 +207,39 @@ def _prepare(folder: Path, recipe: Recipe) -> None:
         raise ArtefactError("this run is finished", where=str(folder), do="choose another folder, or remove this one")
     if (folder / "recipe.yaml").exists():
         if not _unfinished(folder, recipe):
-            stored = Recipe.read(folder / "recipe.yaml").model_dump()
-            changed = [key for key, value in recipe.model_dump().items() if stored[key] != value]
-            raise ArtefactError(
-                f"an unfinished run with other settings is here (they differ in: {', '.join(changed) or 'layout'})",
-                where=str(folder),
-                do="repeat its settings to go on with it, or choose another folder",
-            )
-    elif folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+            # Before its first checkpoint a run holds nothing worth keeping: a mistake in its settings may be mended.
+            if (folder / "checkpoint").exists():
+                changed = _differences(Recipe.read(folder / "recipe.yaml").model_dump(), recipe.model_dump())
+                raise ArtefactError(
+                    f"an unfinished run with other settings is here (they differ in: {', '.join(changed) or 'layout'})",
+                    where=str(folder),
+                    do="repeat its settings to go on with it, or choose another folder",
+                )
+            (folder / "history.jsonl").unlink(missing_ok=True)
+    elif folder.exists() and (not folder.is_dir() or any(not _leftover(path) for path in folder.iterdir())):
         raise ArtefactError("there is something else here", where=str(folder), do="choose a new or empty folder")
-    write_json(folder / "environment.json", environment())
+    # The recipe comes first: a folder that has it is known as a run, whenever the process is killed.
     write_text(folder / "recipe.yaml", recipe.text())
+    write_json(folder / "environment.json", environment())
+    for path in filter(_leftover, folder.iterdir()):
+        path.unlink(missing_ok=True)
+
+
+def _leftover(path: Path) -> bool:
+    """A file that a killed process was about to put in place."""
+    return path.name.startswith(".") and path.name.endswith(".partial") and path.is_file()
+
+
+def _differences(one: Mapping[str, Any], other: Mapping[str, Any], prefix: str = "") -> list[str]:
+    """The dotted names of the settings that differ."""
+    names: list[str] = []
+    for key in dict.fromkeys([*one, *other]):
+        left, right = one.get(key), other.get(key)
+        if isinstance(left, dict) and isinstance(right, dict):
+            names += _differences(cast("dict[str, Any]", left), cast("dict[str, Any]", right), f"{prefix}{key}.")
+        elif left != right:
+            names.append(f"{prefix}{key}")
+    return names
 
 
 def environment() -> dict[str, Any]:

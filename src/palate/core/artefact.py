@@ -65,8 +65,12 @@ def atomic_folder(target: Path, *, replace: bool = False) -> Generator[Path, Non
         if target.exists():
             old = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".old", dir=target.parent))
             os.rename(target, old / "was")
-            os.rename(temporary, target)
-            shutil.rmtree(old, ignore_errors=True)
+            try:
+                os.rename(temporary, target)
+            finally:
+                if not target.exists():
+                    os.rename(old / "was", target)
+                shutil.rmtree(old, ignore_errors=True)
         else:
             os.rename(temporary, target)
         _sync_folder(target.parent)
@@ -96,7 +100,14 @@ def read_json(path: Path) -> Any:
 
 def write_tensors(target: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> None:
     """Write named tensors as one safetensors file, atomically."""
-    stored = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    stored: dict[str, Tensor] = {}
+    seen: set[int] = set()
+    for name, tensor in tensors.items():
+        plain = tensor.detach().cpu().contiguous()
+        # The format refuses tensors that share memory, as tied parameters do.
+        place = plain.untyped_storage().data_ptr()
+        stored[name] = plain.clone() if place in seen else plain
+        seen.add(place)
     with atomic_path(target) as temporary:
         save_file(stored, str(temporary), dict(metadata or {}))
 
@@ -131,7 +142,7 @@ def write_manifest(folder: Path, kind: str, version: int, facts: Mapping[str, An
     files = {
         path.relative_to(folder).as_posix(): {"bytes": path.stat().st_size, "sha256": sha256_of(path)}
         for path in sorted(folder.rglob("*"))
-        if path.is_file() and path.name != MANIFEST and not _hidden(path.relative_to(folder))
+        if path.is_file() and path != folder / MANIFEST and not _hidden(path.relative_to(folder))
     }
     write_json(folder / MANIFEST, {"kind": kind, "version": version, **(facts or {}), "files": files})
 
@@ -166,8 +177,11 @@ def read_manifest(folder: Path, kind: str, version: int, *, verify: bool = True)
     files = facts.get("files")
     if not isinstance(files, dict):
         raise ArtefactError("the manifest lists no files", where=str(path))
-    for name, entry in cast("dict[str, dict[str, Any]]", files).items():
+    for name, entry in cast("dict[str, Any]", files).items():
         file = inside(folder, name)
+        if not isinstance(entry, dict):
+            raise ArtefactError(f"the manifest's entry for '{name}' is damaged", where=str(path))
+        entry = cast("dict[str, Any]", entry)
         if not file.is_file():
             raise ArtefactError(f"a file of this {kind} is missing", where=str(file), do="make it again")
         if file.stat().st_size != entry.get("bytes") or (verify and sha256_of(file) != entry.get("sha256")):
@@ -185,8 +199,12 @@ def inside(folder: Path, name: str) -> Path:
     Raises:
         ArtefactError: when it would leave the folder.
     """
-    path = (folder / name).resolve()
-    if not path.is_relative_to(folder.resolve()):
+    try:
+        path = (folder / name).resolve()
+        leaves = not path.is_relative_to(folder.resolve())
+    except (ValueError, RuntimeError):  # a zero byte, or links that lead to themselves
+        leaves, path = True, folder
+    if leaves:
         raise ArtefactError(f"the path '{name}' leaves its folder", where=str(folder))
     return path
 

@@ -6,7 +6,7 @@ Takes mappings, YAML text or `key=value` words; gives frozen, validated configs.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any, Self
+from typing import Any, Self, cast
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -39,7 +39,13 @@ class Config(BaseModel):
     def _sentence(cls, problem: Any) -> str:
         key = ".".join(str(part) for part in problem["loc"])
         if problem["type"] == "extra_forbidden":
-            return unknown_name("setting", key, cls.model_fields)
+            owner: type[BaseModel] = cls
+            for part in problem["loc"][:-1]:
+                inner = owner.model_fields[part].annotation if part in owner.model_fields else None
+                if not (isinstance(inner, type) and issubclass(inner, BaseModel)):
+                    break
+                owner = inner
+            return unknown_name("setting", key, owner.model_fields)
         text = str(problem["msg"])
         message = text[:1].lower() + text[1:]
         return f"{key}: {message} (got {problem['input']!r})" if key else message
@@ -76,12 +82,17 @@ def read_yaml(text: str, *, where: str) -> Any:
     """
     try:
         value = yaml.safe_load(text)
-    except yaml.YAMLError as error:
+    # The loader lets impossible dates, wrong tags and endless nesting through as errors of the language.
+    except (yaml.YAMLError, ValueError, LookupError, AttributeError, RecursionError) as error:
         raise ConfigError(f"not valid YAML: {' '.join(str(error).split())}", where=where) from None
+    return [_number(item) for item in cast("list[Any]", value)] if isinstance(value, list) else _number(value)
+
+
+def _number(value: Any) -> Any:
     # YAML 1.1 reads "1e-3" as a string; people who write settings mean the number.
-    if isinstance(value, str):
+    if isinstance(value, str) and "e" in value.lower():
         try:
-            return float(value) if "e" in value.lower() else value
+            return float(value)
         except ValueError:
             return value
     return value

@@ -6,7 +6,8 @@ module. In one process these functions are plain torch. After `spread(group)` ea
 all of them get the same sums.
 
 Every process is expected to compute the same loss from these sums; the gradient of a sum is then the gradient that
-each process already holds, and only a layer that mixes columns sends gradients back.
+each process already holds. Gradients are sent back by a layer that mixes columns, and by a sum that acts on columns
+again (`onto_columns`).
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from palate.core.errors import ConfigError
 
 _group: dist.ProcessGroup | None = None
 
@@ -43,6 +46,18 @@ class _Sum(torch.autograd.Function):
         return gradients[0]
 
 
+class _Share(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, values: Tensor) -> Tensor:
+        return values.view_as(values)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        total = gradients[0].contiguous().clone()
+        dist.all_reduce(total, group=_group)
+        return total
+
+
 class _Gather(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, own: Tensor) -> Tensor:
@@ -62,6 +77,14 @@ class _Gather(torch.autograd.Function):
 def total(partial: Tensor) -> Tensor:
     """The sum over processes of what each summed over its own columns."""
     return partial if _group is None else _Sum.apply(partial)
+
+
+def onto_columns(values: Tensor) -> Tensor:
+    """The same values, about to act on own columns: a weight, a gate or a norm that each process multiplies with them.
+
+    Such a value is used by every process on other columns, so its gradient is the sum of what they hold.
+    """
+    return values if _group is None else _Share.apply(values)
 
 
 def inner(left: Tensor, right: Tensor) -> Tensor:
@@ -91,7 +114,7 @@ def _root(squares: Tensor) -> Tensor:
 
 def normalize(rows: Tensor, floor: float = 1e-12) -> Tensor:
     """L2(x) = x / max(‖x‖, floor) by row."""
-    return rows / norm(rows).clamp_min(floor).unsqueeze(-1)
+    return rows / onto_columns(norm(rows).clamp_min(floor)).unsqueeze(-1)
 
 
 def cosine(left: Tensor, right: Tensor, floor: float = 1e-8) -> Tensor:
@@ -111,10 +134,15 @@ class ColumnLinear(nn.Module):
         inputs: width of x over all processes.
         outputs: width of y over all processes; a multiple of their number.
         bias: add b.
+
+    Raises:
+        ConfigError: when the processes cannot share the outputs evenly.
     """
 
     def __init__(self, inputs: int, outputs: int, bias: bool = True) -> None:
         super().__init__()
+        if outputs % _size():
+            raise ConfigError(f"an embedding width of {outputs} cannot be shared evenly by {_size()} processes")
         own = outputs // _size()
         self.weight = nn.Parameter(torch.empty(own, inputs))
         self.bias = nn.Parameter(torch.empty(own)) if bias else None

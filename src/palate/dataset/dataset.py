@@ -118,6 +118,7 @@ class Dataset:
         }
         if made["positives"]["train"].size == 0:
             raise DataError("no positive interaction is left to train on", do="lower positive, or use positive=all")
+        dislikes = None if disliked is None else rows_where((part == TRAIN) & stays & disliked)
         return cls(
             catalogue=catalogue,
             settings=settings,
@@ -126,10 +127,10 @@ class Dataset:
             positives=made["positives"],
             seen=made["seen"],
             withheld=rows_where(~stays),
-            dislikes=None if disliked is None else rows_where((part == TRAIN) & stays & disliked),
+            dislikes=dislikes,
             features=taken,
             notes=tuple(_notes(settings, part, made["positives"], taken)),
-            fingerprint=_fingerprint(settings, users, items, made, taken),
+            fingerprint=_fingerprint(settings, users, items, made | {"dislikes": {"train": dislikes}}, taken),
         )
 
     def numbers(self, order: Literal["ids", "rows"] | None = None) -> SourceNumbers:
@@ -228,7 +229,8 @@ def _resolve(settings: SplitConfig, table: pl.DataFrame) -> SplitConfig:
                 do="set positive to the least rating of a positive, or to all",
             )
         positive = 4.0
-        dislike = 2.0 if dislike is None else dislike
+    if isinstance(positive, float) and positive > 2 and dislike is None and 4 <= greatest <= 5 and least >= 0:
+        dislike = 2.0
     if isinstance(positive, float) and dislike is not None and dislike >= positive:
         raise ConfigError(f"dislike={dislike:g} must be below positive={positive:g}")
     return settings.override({"split": split, "positive": positive, "dislike": dislike})
@@ -286,14 +288,14 @@ def _fingerprint(
     settings: SplitConfig,
     users: Vocabulary,
     items: Vocabulary,
-    rows: dict[str, dict[str, Rows]],
+    rows: Mapping[str, Mapping[str, Rows | None]],
     features: dict[str, Features],
 ) -> str:
     digest = hashlib.sha256(settings.model_dump_json().encode())
     for vocabulary in (users, items):
         digest.update("\x1f".join(vocabulary.ids).encode())
     for kind in rows.values():
-        for part in kind.values():
+        for part in filter(None, kind.values()):
             digest.update(part.pointer.tobytes() + part.columns.tobytes())
     for name, value in features.items():
         digest.update(f"{name}:{value.fingerprint}".encode())

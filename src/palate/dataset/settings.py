@@ -22,10 +22,12 @@ class SplitConfig(Config):
     seed: int = Field(default=0, ge=0, description="of the id permutation, the split and its ties")
     positive: float | Literal["all"] | None = Field(
         default=None,
-        description="least rating of a positive; all: every interaction; unset: 4 on a scale up to 5, else all",
+        description="least rating of a positive; all: every interaction; "
+        "unset: 4 on a scale up to 5, all without ratings, an error on other scales",
     )
     dislike: float | None = Field(
-        default=None, description="greatest rating of a dislike; unset: 2 on a scale up to 5, none without ratings"
+        default=None,
+        description="greatest rating of a dislike; unset: 2 on a scale up to 5 where positives lie above it, else none",
     )
     thin: float = Field(default=1.0, gt=0, le=1, description="share of the train rows to keep (sparsity studies)")
     cold_share: float = Field(

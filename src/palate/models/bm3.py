@@ -32,7 +32,11 @@ class BM3Config(Config):
     content_weight: float = Field(
         default=2.0, ge=0, description="w of the content terms; the paper's formula shows 1, its experiments used 2"
     )
-    penalty_weight: float = Field(default=0.1, ge=0, description="λ of the penalty")
+    penalty_weight: float = Field(
+        default=1e-5,
+        ge=0,
+        description="λ of the penalty; cosines give no pull outward, so squared norms need a far smaller λ",
+    )
     projection_layers: int = Field(default=1, ge=1, description="linear maps from features to d; 1: X W + b")
     align_stops_target: bool = Field(
         default=False,
@@ -49,7 +53,13 @@ class BM3Config(Config):
     @classmethod
     def official(cls) -> BM3Config:
         """As released: stopped id targets, trained raw features, a penalty on unsquared norms of whole tables."""
-        return cls(align_stops_target=True, train_features=True, penalty="table-norm", degree_epsilon=1e-7)
+        return cls(
+            align_stops_target=True,
+            train_features=True,
+            penalty="table-norm",
+            penalty_weight=0.1,
+            degree_epsilon=1e-7,
+        )
 
 
 @MODELS.register("bm3")

@@ -27,6 +27,7 @@ class Position:
         steps: steps done in all.
         best_epoch, best_value: of the best validation; epoch 0 before the first.
         stale: validations since then.
+        terms: names of the loss terms, in the order of their running sums.
         seconds: spent so far, all sittings together.
         finished: why the loop ended; empty while it has not.
         history: one entry for each finished epoch.
@@ -40,6 +41,7 @@ class Position:
     stale: int = 0
     seconds: float = 0.0
     finished: str = ""
+    terms: list[str] = field(default_factory=list[str])
     history: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
 
 

@@ -126,7 +126,6 @@ class Loop:
         self.position = Position()
         self.best: dict[str, Tensor] = {}
         self.sums: Tensor | None = None
-        self.terms: list[str] = []
 
     def run(self) -> Outcome:
         """Optimise until patience or epochs run out, from the checkpoint if there is one.
@@ -189,7 +188,7 @@ class Loop:
         self.optimiser.zero_grad(set_to_none=True)
         torch.stack(list(terms.values())).sum().backward()
         self.optimiser.step()
-        self.terms = list(terms)
+        self.position.terms = list(terms)
         self.sums = values if self.sums is None else self.sums + values
 
     def _refuse(self, names: list[str], values: Tensor) -> None:
@@ -204,19 +203,22 @@ class Loop:
 
     def _finish_epoch(self) -> None:
         position, settings = self.position, self.settings
-        assert self.sums is not None
+        if self.sums is None:
+            raise TrainingError("an epoch without a batch: there is nothing to learn from")
         means = (self.sums / self.batches.steps).tolist()
         if not all(map(math.isfinite, means)):
-            self._refuse(self.terms, self.sums)
+            self._refuse(position.terms, self.sums)
         entry: dict[str, Any] = {
             "epoch": position.epoch,
             "loss": sum(means),
-            "terms": dict(zip(self.terms, means, strict=True)),
+            "terms": dict(zip(position.terms, means, strict=True)),
         }
-        last = position.epoch == settings.epochs
+        # A checkpoint may be ahead of settings that ask for fewer epochs now.
+        last = position.epoch >= settings.epochs
         if self.validate and (position.epoch % settings.evaluate_every == 0 or last):
             self.module.eval()
             values = dict(self.validate())
+            self._check(values)
             entry["validation"] = values
             self._judge(values[self.metric])
         self.sums, position.step = None, 0
@@ -231,6 +233,13 @@ class Loop:
         if self.folder:
             write_history(self.folder, position.history)
 
+    def _check(self, values: Mapping[str, float]) -> None:
+        if self.metric not in values:
+            raise ConfigError(f"there is no validation metric '{self.metric}'", do=f"choose one of {', '.join(values)}")
+        wrong = [name for name, value in values.items() if not math.isfinite(value)]
+        if wrong:
+            raise TrainingError(f"validation is not finite: {', '.join(wrong)}", where=f"epoch {self.position.epoch}")
+
     def _judge(self, value: float) -> None:
         position = self.position
         if position.best_value is None or value > position.best_value:
@@ -244,7 +253,8 @@ class Loop:
             return
         stored = read_checkpoint(self.folder / "checkpoint", self.identity, self.module, self.optimiser)
         if stored is not None:
-            self.position, self.best, self.sums = stored
+            self.position, self.best, sums = stored
+            self.sums = None if sums is None else sums.to(self.device)
             write_history(self.folder, self.position.history)
 
     def _due(self) -> bool:

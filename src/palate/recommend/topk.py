@@ -51,9 +51,9 @@ def history(dataset: Dataset, user: int) -> pl.DataFrame:
 
 def with_titles(table: pl.DataFrame, dataset: Dataset) -> pl.DataFrame:
     """`table` with a `title` column after `item_id`, where the catalogue has titles."""
-    if "title" not in dataset.catalogue.items.columns:
-        return table
     titles = dataset.catalogue.items.select("item_id", "title")
+    if titles["title"].null_count() == len(titles):
+        return table
     joined = table.join(titles, on="item_id", how="left", maintain_order="left")
     first = [name for name in ("user_id", "rank", "item_id", "title") if name in joined.columns]
     return joined.select(first + [name for name in joined.columns if name not in first])

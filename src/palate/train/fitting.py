@@ -15,7 +15,6 @@ import torch
 from pydantic import Field
 
 from palate.core.config import Config
-from palate.core.errors import ConfigError
 from palate.core.seeds import derive_seed
 from palate.dataset.dataset import Dataset
 from palate.measure.evaluation import evaluate
@@ -92,7 +91,7 @@ def fit_model(
             seed=seed,
             identity=_identity(kind, config, dataset, settings, seed),
             folder=folder,
-            validate=_checked(validate, settings.metric) if has_validation else None,
+            validate=validate if has_validation else None,
             metric=settings.metric,
             quiet=quiet,
         )
@@ -111,16 +110,6 @@ def fit_model(
     facts["parameters"] = sum(value.numel() for value in model.parameters())
     facts["peak_memory_mb"] = round(peak_memory_mb())
     return Fitted(model, validate() if dataset.positives["valid"].size else {}, facts)
-
-
-def _checked(validate: Any, metric: str) -> Any:
-    def run() -> dict[str, float]:
-        values: dict[str, float] = validate()
-        if metric not in values:
-            raise ConfigError(f"there is no validation metric '{metric}'", do=f"choose one of {', '.join(values)}")
-        return values
-
-    return run
 
 
 def _identity(kind: type[Model], config: Config, dataset: Dataset, settings: TrainConfig, seed: int) -> str:

@@ -1,0 +1,113 @@
+"""Seeds and draws: independent named streams, and dropout masks that belong to the rows of a table."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch.nn import functional as F
+
+from palate.core.seeds import Draws, derive_seed, numpy_generator, torch_generator
+
+NAMES = st.lists(st.text(alphabet="ab1", max_size=3), max_size=3)
+
+
+def test_seeds_are_the_same_on_every_machine_and_in_every_version() -> None:
+    assert derive_seed(0) == 3456079177858693020
+    assert derive_seed(0, "parameters") == 2393968803980083663
+    assert derive_seed(7, "order", 3) == 7391995676944021016
+
+
+@given(st.integers(0, 3), NAMES, st.integers(0, 3), NAMES)
+def test_two_streams_share_a_seed_only_when_they_are_the_same(
+    seed: int, names: list[str], other_seed: int, other_names: list[str]
+) -> None:
+    same = (seed, names) == (other_seed, other_names)
+    assert (derive_seed(seed, *names) == derive_seed(other_seed, *other_names)) == same
+
+
+def test_streams_are_uncorrelated_and_repeatable() -> None:
+    size = 20_000
+    streams = [numpy_generator(0, "order", number).standard_normal(size) for number in range(5)]
+    streams.append(numpy_generator(1, "order", 0).standard_normal(size))
+    off_diagonal = np.corrcoef(streams) - np.eye(len(streams))
+    assert abs(off_diagonal).max() < 5 / np.sqrt(size)
+    assert np.array_equal(streams[2], numpy_generator(0, "order", 2).standard_normal(size))
+    first = torch.rand(5, generator=torch_generator(0, "x"))
+    assert torch.equal(first, torch.rand(5, generator=torch_generator(0, "x")))
+    assert not torch.equal(first, torch.rand(5, generator=torch_generator(0, "y")))
+
+
+def mask_of(seed: int, step: int, name: str, rows: torch.Tensor | None = None, count: int = 40) -> torch.Tensor:
+    return Draws(seed, step).dropout(name, torch.ones(count if rows is None else len(rows), 8), 0.5, rows)
+
+
+@pytest.mark.parametrize("rows", [None, torch.arange(40)])
+def test_a_mask_is_fixed_by_seed_step_and_name(rows: torch.Tensor | None) -> None:
+    mask = mask_of(0, 3, "user", rows)
+    assert torch.equal(mask, mask_of(0, 3, "user", rows))
+    for other in (mask_of(1, 3, "user", rows), mask_of(0, 4, "user", rows), mask_of(0, 3, "item", rows)):
+        agree = float((mask == other).float().mean())
+        assert 0.3 < agree < 0.7
+
+
+def test_the_order_of_the_calls_does_not_matter() -> None:
+    one, two = Draws(0, 1), Draws(0, 1)
+    table = torch.ones(30, 4)
+    first = [one.dropout(name, table, 0.5) for name in ("a", "b")]
+    second = [two.dropout(name, table, 0.5) for name in ("b", "a")]
+    assert torch.equal(first[0], second[1])
+    assert torch.equal(first[1], second[0])
+
+
+@given(st.lists(st.integers(0, 9), min_size=1, max_size=30))
+def test_a_row_that_occurs_twice_meets_the_same_mask_wherever_it_stands(rows: list[int]) -> None:
+    index = torch.tensor(rows)
+    mask = mask_of(0, 0, "item", index)
+    by_row = {row: mask[place] for place, row in enumerate(rows)}
+    for place, row in enumerate(rows):
+        assert torch.equal(mask[place], by_row[row])
+    backwards = mask_of(0, 0, "item", index.flip(0))
+    assert torch.equal(backwards.flip(0), mask)
+
+
+def test_given_masks_make_the_shortcut_by_rows_equal_to_the_plain_form() -> None:
+    generator = torch_generator(0, "test")
+    table = torch.rand(12, 5, generator=generator, dtype=torch.float64)
+    mask = (torch.rand(12, 5, generator=generator) < 0.7).double()
+    rows = torch.tensor([3, 3, 0, 11, 7, 3])
+    draws = Draws(0, 0, {"item": mask})
+    plain = F.embedding(rows, draws.dropout("item", table, 0.25))
+    shortcut = draws.dropout("item", F.embedding(rows, table), 0.25, rows)
+    assert torch.equal(plain, shortcut)
+    assert torch.equal(plain, table[rows] * mask[rows] / 0.75)
+
+
+@pytest.mark.parametrize("rate", [0.1, 0.5, 0.8])
+@pytest.mark.parametrize("by_rows", [True, False])
+def test_what_is_kept_is_scaled_so_that_the_mean_stays(rate: float, by_rows: bool) -> None:
+    count, width = 2000, 16
+    values = torch.full((count, width), 3.0, dtype=torch.float64)
+    dropped = Draws(0, 0).dropout("x", values, rate, torch.arange(count) if by_rows else None)
+    kept = dropped != 0
+    torch.testing.assert_close(dropped[kept], torch.full_like(dropped[kept], 3.0 / (1 - rate)))
+    deviation = np.sqrt(rate * (1 - rate) / (count * width))
+    assert abs(float(kept.double().mean()) - (1 - rate)) < 5 * deviation
+    assert abs(float(dropped.mean()) / 3.0 - 1) < 5 * deviation / (1 - rate)
+
+
+def test_rate_zero_changes_nothing() -> None:
+    values = torch.rand(3, 2)
+    assert torch.equal(Draws(0).dropout("x", values, 0.0), values)
+    assert torch.equal(Draws(0).dropout("x", values, 0.0, torch.arange(3)), values)
+
+
+def test_the_gradient_is_the_scaled_mask() -> None:
+    values = torch.rand(6, 4, dtype=torch.float64, requires_grad=True)
+    rows = torch.tensor([0, 1, 1, 2, 5, 0])
+    dropped = Draws(0).dropout("x", values, 0.5, rows)
+    dropped.sum().backward()
+    assert values.grad is not None
+    assert torch.equal(values.grad, dropped.detach() / values.detach())

@@ -1,0 +1,370 @@
+"""Dataset: labels after the split, masks, features through the permutation, fingerprint, and clear errors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import worlds
+from palate.core.errors import ConfigError, DataError
+from palate.dataset.dataset import Dataset
+from palate.encode.features import Features
+from palate.graph.rows import Rows
+from palate.ingest.catalogue import Catalogue
+
+SPLITS = ("random", "user-time", "time", "latest", "cold-items")
+PARTS = ("train", "valid", "test")
+
+
+def pairs(data: Dataset, rows: Rows) -> set[tuple[str, str]]:
+    """The rows' pairs by id."""
+    users, items = data.users.names(rows.row_of_entry()), data.items.names(rows.columns.astype(np.int64))
+    found = set(zip(users, items, strict=True))
+    assert len(found) == rows.size, "no pair occurs twice"
+    return found
+
+
+def pairs_where(data: Dataset, condition: pl.Expr) -> set[tuple[str, str]]:
+    chosen = data.catalogue.interactions.filter(condition)
+    return set(zip(chosen["user_id"], chosen["item_id"], strict=True))
+
+
+@pytest.mark.parametrize("split", SPLITS)
+@pytest.mark.parametrize("thin", [1.0, 0.4])
+def test_every_row_is_in_one_part_and_labels_come_afterwards(split: str, thin: float) -> None:
+    data = worlds.dataset(split=split, thin=thin)
+    seen = {part: pairs(data, data.seen[part]) for part in PARTS}
+    withheld = pairs(data, data.withheld)
+    assert set().union(*seen.values(), withheld) == pairs_where(data, pl.lit(True))
+    assert sum(map(len, seen.values())) + len(withheld) == data.catalogue.interactions.height
+    liked = pairs_where(data, pl.col("rating") >= 4)
+    for part in PARTS:
+        assert pairs(data, data.positives[part]) == seen[part] & liked
+    assert data.dislikes is not None
+    assert pairs(data, data.dislikes) == seen["train"] & pairs_where(data, pl.col("rating") <= 2)
+
+
+def test_what_is_a_positive_does_not_move_rows_between_parts() -> None:
+    strict, loose = worlds.dataset(split="random", positive=5), worlds.dataset(split="random", positive="all")
+    for part in PARTS:
+        assert pairs(strict, strict.seen[part]) == pairs(loose, loose.seen[part])
+        assert pairs(strict, strict.positives[part]) < pairs(loose, loose.positives[part])
+        assert pairs(loose, loose.positives[part]) == pairs(loose, loose.seen[part])
+
+
+def test_masks_hold_what_was_seen_whatever_its_rating() -> None:
+    data = worlds.dataset(split="user-time", thin=0.5)
+    train, valid, test = (pairs(data, data.seen[part]) for part in PARTS)
+    withheld = pairs(data, data.withheld)
+    assert withheld
+    assert pairs(data, data.mask("valid")) == train | withheld
+    assert pairs(data, data.mask("test")) == train | withheld | valid
+    assert pairs(data, data.mask("test", "train")) == train | withheld
+    # A low rating in the test part is neither positive nor masked.
+    low = test & pairs_where(data, pl.col("rating") <= 3)
+    assert low
+    assert not low & (pairs(data, data.mask("test")) | pairs(data, data.positives["test"]))
+    assert pairs(data, data.known()) == pairs_where(data, pl.lit(True))
+
+
+@pytest.mark.parametrize("split", SPLITS)
+def test_no_held_out_row_reaches_the_model(split: str) -> None:
+    data = worlds.dataset(split=split, thin=0.6)
+    inputs = data.inputs()
+    given_away = pairs(data, inputs.seen) | pairs(data, inputs.train.by_user)
+    assert pairs(data, inputs.seen) == pairs(data, data.seen["train"])
+    assert pairs(data, inputs.train.by_user) == pairs(data, data.positives["train"])
+    assert inputs.dislikes is not None
+    given_away |= pairs(data, inputs.dislikes)
+    assert not given_away & (
+        pairs(data, data.seen["valid"]) | pairs(data, data.seen["test"]) | pairs(data, data.withheld)
+    )
+
+
+def test_rows_are_in_order_of_time() -> None:
+    data = worlds.dataset(split="user-time", positive="all")
+    moment = {(user, item): time for user, item, time in data.catalogue.interactions.select(
+        "user_id", "item_id", "timestamp").iter_rows()}  # fmt: skip
+    for rows in (*data.seen.values(), *data.positives.values()):
+        for user in range(rows.count):
+            times = [moment[data.users.ids[user], data.items.ids[int(item)]] for item in rows[user]]
+            assert times == sorted(times)
+
+
+def test_thin_keeps_its_share_of_the_train_rows() -> None:
+    whole, thin = worlds.dataset(split="random"), worlds.dataset(split="random", thin=0.25)
+    assert thin.seen["train"].size == round(0.25 * whole.seen["train"].size)
+    assert thin.seen["train"].size + thin.withheld.size == whole.seen["train"].size
+    for part in ("valid", "test"):
+        assert pairs(thin, thin.seen[part]) == pairs(whole, whole.seen[part])
+
+
+# Order and names
+
+
+def shuffled(source: Catalogue, seed: int) -> Catalogue:
+    return Catalogue.of(
+        source.interactions.sample(fraction=1.0, shuffle=True, seed=seed),
+        source.items.sample(fraction=1.0, shuffle=True, seed=seed + 1),
+    )
+
+
+@pytest.mark.parametrize("split", SPLITS)
+@pytest.mark.parametrize("timestamps", [True, False])
+def test_the_order_of_the_files_changes_nothing(split: str, timestamps: bool) -> None:
+    if not timestamps and split in ("user-time", "time", "latest"):
+        split = "random"
+    source = worlds.catalogue()
+    if not timestamps:
+        source = Catalogue.of(source.interactions.drop("timestamp"), source.items)
+    one, other = (worlds.dataset(source, split=split) for source in (source, shuffled(source, 5)))
+    assert one.fingerprint == other.fingerprint
+    assert one.items.ids.to_list() == other.items.ids.to_list()
+    for part in PARTS:
+        np.testing.assert_array_equal(one.seen[part].columns, other.seen[part].columns)
+    np.testing.assert_array_equal(one.features["text"].matrix, other.features["text"].matrix)
+
+
+def test_seeds_give_the_same_and_others_something_else() -> None:
+    prints = {seed: worlds.dataset(split="random", seed=seed).fingerprint for seed in range(3)}
+    assert len(set(prints.values())) == 3
+    assert prints == {seed: worlds.dataset(split="random", seed=seed).fingerprint for seed in range(3)}
+
+
+def without_text(row: str) -> Callable[[], Dataset]:
+    source = worlds.catalogue()
+    ids = source.items["item_id"].to_list()
+    return lambda: worlds.dataset(source, {"text": worlds.features(ids, missing=("i3", row))}, split="random")
+
+
+def edited(expression: pl.Expr) -> Callable[[], Dataset]:
+    rows = worlds.interactions().with_columns(expression)
+    return lambda: worlds.dataset(worlds.catalogue(rows), split="random")
+
+
+def renamed() -> Dataset:
+    def change(table: pl.DataFrame) -> pl.DataFrame:
+        return table.with_columns(pl.col("item_id").replace({"i7": "i7b"}))
+
+    source = worlds.catalogue()
+    return worlds.dataset(Catalogue.of(change(source.interactions), change(source.items)), split="random")
+
+
+def with_other_names() -> Dataset:
+    source = worlds.catalogue()
+    return worlds.dataset(
+        source, {"words": worlds.features(source.items["item_id"].to_list(), missing=("i3",))}, split="random"
+    )
+
+
+LOWEST = pl.when(pl.col("rating") == 3).then(1.0).otherwise(pl.col("rating")).alias("rating")
+CHANGES: dict[str, Callable[[], Dataset]] = {
+    "other split": lambda: worlds.dataset(split="latest"),
+    "other positive": lambda: worlds.dataset(split="random", positive=3),
+    "other dislike": lambda: worlds.dataset(split="random", dislike=1),
+    "thinner": lambda: worlds.dataset(split="random", thin=0.9),
+    "one item lacks its text": without_text("i9"),
+    "no features": lambda: worlds.dataset(modalities={}, split="random"),
+    "an item of another name": renamed,
+    "features of another name": with_other_names,
+    "a new dislike": edited(LOWEST),
+    "one row less": lambda: worlds.dataset(worlds.catalogue(worlds.interactions()[1:]), split="random"),
+    "reversed in time": edited(-pl.col("timestamp")),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_whatever_matters_changes_the_fingerprint(change: str) -> None:
+    assert CHANGES[change]().fingerprint != worlds.dataset(split="random").fingerprint
+
+
+def test_titles_and_the_catalogues_name_do_not_change_the_fingerprint() -> None:
+    rows = worlds.catalogue()
+    other = Catalogue.of(rows.interactions, rows.items.with_columns(title=pl.lit("?")), name="else")
+    assert worlds.dataset(other, split="random").fingerprint == worlds.dataset(rows, split="random").fingerprint
+
+
+@given(st.integers(0, 50))
+def test_features_follow_their_items_through_the_permutation(seed: int) -> None:
+    data = worlds.dataset(split="random", seed=seed)
+    text = data.features["text"]
+    assert text.ids == tuple(data.items.ids)
+    for row, name in enumerate(data.items.ids):
+        assert text.present[row] == (name != "i3")
+        expected = worlds.row_of(name) if name != "i3" else np.zeros(text.width)
+        np.testing.assert_array_equal(text.matrix[row], expected)
+
+
+def test_numbers_are_places_in_the_source() -> None:
+    data = worlds.dataset(split="random")
+    for order in ("rows", "ids", None):
+        numbers = data.numbers(order)
+        assert sorted(numbers.user.tolist()) == list(range(len(data.users)))
+        assert sorted(numbers.item.tolist()) == list(range(len(data.items)))
+    source = data.catalogue.items["item_id"].to_list()
+    by_rows = data.numbers("rows").item
+    assert [source[number] for number in by_rows] == data.items.ids.to_list()
+
+
+def test_items_without_interactions_stay_candidates() -> None:
+    rows = worlds.interactions(items=20)
+    data = worlds.dataset(worlds.catalogue(rows, items=25), split="random")
+    assert len(data.items) == 25
+    assert data.seen["train"].width == 25
+
+
+# Settings that depend on the data, and their errors
+
+
+def rated(least: float, greatest: float) -> Catalogue:
+    rows = worlds.interactions()
+    scale = least + (rows["rating"] - 1) / 4 * (greatest - least)
+    return worlds.catalogue(rows.with_columns(rating=scale))
+
+
+def test_defaults_of_the_split_follow_the_data() -> None:
+    rows = worlds.interactions()
+    assert worlds.dataset().settings.split == "user-time"
+    assert worlds.dataset(worlds.catalogue(rows.drop("timestamp"))).settings.split == "random"
+    parts = pl.Series((["train"] * 6 + ["valid", "test"]) * rows.height)[: rows.height]
+    data = worlds.dataset(worlds.catalogue(rows.with_columns(split=parts)))
+    assert data.settings.split == "given"
+    for part in PARTS:
+        assert pairs(data, data.seen[part]) == pairs_where(data, pl.col("split") == part)
+
+
+def test_without_ratings_everything_is_positive_and_nothing_disliked() -> None:
+    data = worlds.dataset(worlds.catalogue(worlds.interactions(ratings=False)))
+    assert (data.settings.positive, data.settings.dislike, data.dislikes) == ("all", None, None)
+    assert data.positives["train"].size == data.seen["train"].size
+
+
+@pytest.mark.parametrize(
+    ("scale", "settings", "expected"),
+    [
+        ((1, 5), {}, (4, 2)),
+        ((0.5, 5), {}, (4, 2)),
+        ((1, 5), {"positive": 4}, (4, 2)),
+        ((1, 5), {"positive": 5}, (5, 2)),
+        ((1, 5), {"positive": 2}, (2, None)),
+        ((1, 5), {"dislike": 1}, (4, 1)),
+        ((1, 5), {"positive": "all"}, ("all", None)),
+        ((1, 10), {"positive": 8}, (8, None)),
+        ((1, 10), {"positive": 8, "dislike": 3}, (8, 3)),
+        ((1, 10), {"positive": "all"}, ("all", None)),
+        ((0, 1), {"positive": 1}, (1, None)),
+    ],
+)
+def test_thresholds_by_scale(
+    scale: tuple[float, float], settings: dict[str, Any], expected: tuple[float | str, float | None]
+) -> None:
+    data = worlds.dataset(rated(*scale), **settings)
+    assert (data.settings.positive, data.settings.dislike) == expected
+    assert (data.dislikes is None) == (expected[1] is None)
+
+
+@pytest.mark.parametrize("scale", [(1, 10), (0, 1), (-5, 5), (1, 3)])
+def test_other_scales_must_say_what_a_positive_is(scale: tuple[float, float]) -> None:
+    with pytest.raises(ConfigError, match=f"ratings run from {scale[0]} to {scale[1]}") as caught:
+        worlds.dataset(rated(*scale))
+    assert "positive" in caught.value.do
+
+
+@pytest.mark.parametrize("settings", [{"positive": 3}, {"dislike": 2}])
+def test_thresholds_without_ratings_are_refused(settings: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match="no ratings"):
+        worlds.dataset(worlds.catalogue(worlds.interactions(ratings=False)), **settings)
+
+
+@pytest.mark.parametrize("dislike", [4, 5])
+def test_a_dislike_is_below_a_positive(dislike: float) -> None:
+    with pytest.raises(ConfigError, match="must be below"):
+        worlds.dataset(positive=4, dislike=dislike)
+
+
+def test_nothing_positive_to_train_on_is_said() -> None:
+    with pytest.raises(DataError, match="no positive interaction"):
+        worlds.dataset(positive=6)
+
+
+def test_partly_missing_timestamps_are_refused() -> None:
+    rows = worlds.interactions()
+    some = rows.with_columns(timestamp=pl.when(pl.col("timestamp") > 40).then(None).otherwise(pl.col("timestamp")))
+    with pytest.raises(DataError, match="have no timestamp"):
+        worlds.dataset(worlds.catalogue(some))
+
+
+@pytest.mark.parametrize("split", ["user-time", "time", "latest"])
+def test_splits_by_time_need_timestamps(split: str) -> None:
+    with pytest.raises(DataError, match="needs timestamps"):
+        worlds.dataset(worlds.catalogue(worlds.interactions().drop("timestamp")), split=split)
+
+
+def test_given_needs_a_split_column_of_known_parts() -> None:
+    with pytest.raises(DataError, match="needs a split column"):
+        worlds.dataset(split="given")
+    odd = worlds.interactions().with_columns(split=pl.lit("holdout"))
+    with pytest.raises(DataError, match="holds 'holdout'"):
+        worlds.dataset(worlds.catalogue(odd), split="given")
+
+
+def test_repeated_pairs_are_refused_with_an_example() -> None:
+    source = worlds.catalogue()
+    twice = Catalogue(pl.concat([source.interactions, source.interactions[4:5]]), source.items)
+    with pytest.raises(DataError, match="1 user–item pairs occur more than once") as caught:
+        worlds.dataset(twice)
+    assert source.interactions["item_id"][4] in caught.value.where
+
+
+def test_unknown_settings_and_values_are_refused() -> None:
+    with pytest.raises(ConfigError, match="did you mean 'thin'"):
+        worlds.dataset(thinn=0.5)
+    wrong: list[dict[str, Any]] = [{"split": "last"}, {"thin": 0}, {"thin": 1.5}, {"cold_share": 1}, {"seed": -1}]
+    for settings in wrong:
+        with pytest.raises(ConfigError, match=next(iter(settings))):
+            worlds.dataset(**settings)
+
+
+def test_time_warns_of_few_warm_users_and_the_others_do_not() -> None:
+    data = worlds.dataset(split="time")
+    warm = int(((data.positives["test"].lengths > 0) & (data.positives["train"].lengths > 0)).sum())
+    assert f"WARNING: {warm} warm test users are few; figures will be noisy (try split=user-time)" in data.notes
+    assert not any("WARNING" in note for note in worlds.dataset(split="user-time").notes)
+
+
+def test_notes_tell_parts_and_missing_modalities() -> None:
+    data = worlds.dataset(split="random")
+    sizes = ", ".join(f"{part} {data.seen[part].size}" for part in PARTS)
+    assert data.notes == (f"split random: {sizes} interactions; positive=4.0", "text: 1 of 25 items lack it")
+    alone = worlds.dataset(worlds.catalogue(worlds.interactions(most=2)), split="random", positive="all")
+    assert "the test part is empty" in alone.notes
+
+
+def test_loading_from_a_folder_is_making_in_memory(tmp_path: Path) -> None:
+    folder = worlds.stored(tmp_path / "catalogue")
+    made: dict[str, Features] = {
+        "text": worlds.features(worlds.catalogue().items["item_id"].to_list(), missing=("i3",)),
+        "image": worlds.features(worlds.catalogue().items["item_id"].to_list(), "image", 4),
+    }
+    settings = worlds.dataset(split="random").settings
+    assert Dataset.load(folder, settings).fingerprint == worlds.dataset(modalities=made, split="random").fingerprint
+    assert list(Dataset.load(folder, settings).features) == ["image", "text"]
+    assert list(Dataset.load(folder, settings, ["text"]).features) == ["text"]
+    with pytest.raises(ConfigError, match="did you mean 'image'"):
+        Dataset.load(folder, settings, ["imagee"])
+
+
+def test_describe_counts() -> None:
+    data = worlds.dataset(split="random")
+    facts = data.describe()
+    assert (facts["users"], facts["items"]) == (30, 25)
+    assert facts["train_interactions"] == data.seen["train"].size
+    assert facts["test_positives"] == data.positives["test"].size
+    assert facts["features"] == {"text": pytest.approx(24 / 25)}

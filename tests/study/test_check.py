@@ -1,0 +1,88 @@
+"""`data check`: it finds damage, and warns of an order that leaks and of no other."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+
+import worlds
+from palate.core.errors import ArtefactError
+from palate.ingest.catalogue import Catalogue
+from palate.study.check import check
+
+
+def sparse(seed: int = 0) -> list[tuple[int, int]]:
+    generator = np.random.default_rng(seed)
+    return [(user, item) for user in range(300) for item in generator.choice(300, 5, replace=False).tolist()]
+
+
+def stored(folder: Path, pairs: list[tuple[str, str]]) -> Path:
+    rows = pl.DataFrame(pairs, schema=["user_id", "item_id"], orient="row")
+    Catalogue.of(rows, name="shop").save(folder)
+    return folder
+
+
+def test_a_file_sorted_by_item_leaks_through_the_order_of_its_users(tmp_path: Path) -> None:
+    by_item = sorted(sparse(), key=lambda pair: pair[1])
+    result = check(stored(tmp_path / "c", [(f"u{user}", f"i{item}") for user, item in by_item]))
+    assert result.canary is not None
+    assert result.popularity is not None
+    assert result.leaks
+    assert result.canary > 2 * result.popularity
+    assert "WARNING: the order of the ids alone" in result.text()
+
+
+def test_numeric_ids_in_order_of_appearance_leak_even_when_the_rows_are_shuffled(tmp_path: Path) -> None:
+    by_item = sorted(sparse(), key=lambda pair: pair[1])
+    number = {user: str(place) for place, user in enumerate(dict.fromkeys(user for user, _ in by_item))}
+    items = {item: str(place) for place, item in enumerate(dict.fromkeys(item for _, item in by_item))}
+    pairs = [(number[user], items[item]) for user, item in by_item]
+    mixed = [pairs[place] for place in np.random.default_rng(1).permutation(len(pairs))]
+    assert check(stored(tmp_path / "c", mixed)).leaks
+
+
+def test_a_shuffled_file_with_popular_items_is_silent(tmp_path: Path) -> None:
+    generator = np.random.default_rng(2)
+    weights = 1 / np.arange(1, 301)
+    pairs = [
+        (f"u{user}", f"i{item}")
+        for user in generator.permutation(300)
+        for item in generator.choice(300, 8, replace=False, p=weights / weights.sum())
+    ]
+    mixed = [pairs[place] for place in generator.permutation(len(pairs))]
+    goods = pl.DataFrame({"item_id": [f"i{item}" for item in generator.permutation(300)]})
+    rows = pl.DataFrame(mixed, schema=["user_id", "item_id"], orient="row")
+    Catalogue.of(rows, goods, name="shop").save(tmp_path / "c")
+    result = check(tmp_path / "c")
+    assert not result.leaks
+    assert "WARNING" not in result.text()
+
+
+def test_it_tells_sizes_features_and_split_and_is_json(tmp_path: Path) -> None:
+    result = check(worlds.stored(tmp_path / "c"))
+    assert "world: 30 users, 25 items" in result.text()
+    assert "features text: 96.0% of the items" in result.text()
+    assert "split user-time" in result.text()
+    again = json.loads(json.dumps(result.as_dict(), allow_nan=False))
+    assert again["facts"]["users"] == 30
+
+
+def test_with_nothing_held_out_the_canary_rests(tmp_path: Path) -> None:
+    result = check(stored(tmp_path / "c", [("a", "x"), ("b", "y")]))
+    assert (result.canary, result.leaks) == (None, False)
+    assert "nothing held out" in result.text()
+
+
+@pytest.mark.parametrize("name", ["interactions.parquet", "features/text/matrix.npy", "features/text/present.npy"])
+def test_changed_files_are_found(tmp_path: Path, name: str) -> None:
+    folder = worlds.stored(tmp_path / "c")
+    path = folder / name
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(ArtefactError, match="not the one that was written"):
+        check(folder)

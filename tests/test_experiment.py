@@ -1,0 +1,460 @@
+"""Run folders: what they hold, that they can be trusted, and that an interrupted run ends as an undisturbed one."""
+
+from __future__ import annotations
+
+import json
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+import torch
+import yaml
+
+import palate
+import worlds
+from palate.core.artefact import read_manifest, sha256_of
+from palate.core.errors import ArtefactError, ConfigError, DataError, Interrupted, PalateError
+from palate.dataset.dataset import Dataset
+from palate.experiment import Recipe, Run, fit, load, resolve
+from palate.models.base import Batch
+from palate.train.batches import PairBatches
+
+SMALL: dict[str, Any] = {"dim": 4, "epochs": 3, "batch_size": 64}
+FILES = {
+    "recipe.yaml",
+    "environment.json",
+    "history.jsonl",
+    "model.safetensors",
+    "embeddings.safetensors",
+    "metrics.json",
+    "manifest.json",
+}
+
+
+@pytest.fixture
+def catalogue(tmp_path: Path) -> Path:
+    return worlds.stored(tmp_path / "catalogue")
+
+
+@pytest.fixture
+def data(catalogue: Path) -> Dataset:
+    return load(catalogue, split="random")
+
+
+@pytest.fixture
+def finished(data: Dataset, tmp_path: Path) -> Path:
+    return fit("bm3", data, settings=SMALL, out=tmp_path / "run", quiet=True).folder
+
+
+def names(folder: Path) -> set[str]:
+    return {path.relative_to(folder).as_posix() for path in folder.rglob("*")}
+
+
+# What a run folder holds
+
+
+def test_a_finished_run_holds_these_files_and_no_others(finished: Path) -> None:
+    assert names(finished) == FILES
+    manifest = read_manifest(finished, "run", 1)
+    assert set(manifest["files"]) == FILES - {"manifest.json"}
+    assert manifest["model"] == "bm3"
+    for name, entry in manifest["files"].items():
+        assert entry["sha256"] == sha256_of(finished / name)
+
+
+def test_a_classical_run_has_no_embeddings_and_no_history(data: Dataset, tmp_path: Path) -> None:
+    run = fit("ease", data, out=tmp_path / "run", quiet=True)
+    assert names(run.folder) == FILES - {"embeddings.safetensors", "history.jsonl"}
+    assert Run.load(run.folder).recommend(["u1"], 3).equals(run.recommend(["u1"], 3))
+
+
+def test_nothing_in_a_run_folder_is_a_pickle(finished: Path) -> None:
+    for path in finished.iterdir():
+        data = path.read_bytes()
+        # Pickles begin with 0x80 and a protocol; torch's own files are zip archives of pickles.
+        assert not data.startswith((b"\x80", b"PK"))
+        assert b"torch" not in data or path.suffix in (".json", ".yaml")
+        if path.suffix == ".safetensors":
+            assert json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
+
+
+def test_history_has_one_line_per_epoch(finished: Path) -> None:
+    entries = [json.loads(line) for line in (finished / "history.jsonl").read_text().splitlines()]
+    assert [entry["epoch"] for entry in entries] == [1, 2, 3]
+    for entry in entries:
+        assert entry["loss"] == pytest.approx(sum(entry["terms"].values()))
+        assert "recall@20" in entry["validation"]
+
+
+def test_metrics_tell_validation_and_training_and_no_test(finished: Path) -> None:
+    metrics = json.loads((finished / "metrics.json").read_text())
+    assert set(metrics) == {"validation", "training"}
+    assert set(metrics["validation"]) == {
+        f"{metric}@{cut}" for metric in ("recall", "ndcg", "precision", "map", "mrr", "hit") for cut in (5, 10, 20, 50)
+    }
+    best = json.loads((finished / "history.jsonl").read_text().splitlines()[metrics["training"]["best_epoch"] - 1])
+    assert best["validation"] == metrics["validation"]
+
+
+def test_evaluate_notes_the_test_part_and_the_folder_stays_valid(finished: Path) -> None:
+    run = Run.load(finished)
+    means = run.evaluate()
+    assert run.metrics["test"] == means
+    users = int((run.data.positives["test"].lengths > 0).sum())
+    assert run.metrics["test_about"] == {"users": users, "all_users": 30, "mask": "train+valid"}
+    read_manifest(finished, "run", 1)
+    assert Run.load(finished).evaluate() == means
+    assert len(run.accuracy().users) == users
+
+
+def test_masking_validation_items_too_only_moves_test_items_up(finished: Path) -> None:
+    run = Run.load(finished)
+    both, train = run.accuracy("train+valid").values, run.accuracy("train").values
+    assert (both["ndcg@10"] >= train["ndcg@10"]).all()
+    assert (both["ndcg@10"] > train["ndcg@10"]).any()
+
+
+def test_the_same_settings_give_the_same_bits(data: Dataset, finished: Path, tmp_path: Path) -> None:
+    again = fit("bm3", data, settings=SMALL, out=tmp_path / "again", quiet=True)
+    for name in ("model.safetensors", "embeddings.safetensors", "recipe.yaml"):
+        assert (again.folder / name).read_bytes() == (finished / name).read_bytes()
+    other = fit("bm3", data, settings=SMALL, seed=1, out=tmp_path / "other", quiet=True)
+    assert (other.folder / "model.safetensors").read_bytes() != (finished / "model.safetensors").read_bytes()
+
+
+# Recipes
+
+
+def test_a_recipe_survives_the_way_through_its_file(finished: Path, catalogue: Path) -> None:
+    recipe = Recipe.read(finished / "recipe.yaml")
+    assert recipe.text() == (finished / "recipe.yaml").read_text()
+    assert Recipe.parse(yaml.safe_load(recipe.text())) == recipe
+    assert (recipe.model, recipe.settings["dim"], recipe.train.epochs) == ("bm3", 4, 3)
+    assert (recipe.data.split.split, recipe.data.split.positive) == ("random", 4)
+    assert recipe.data.catalogue == str(catalogue.resolve())
+    assert recipe.data.features == ["image", "text"]
+
+
+def test_a_recipe_is_all_it_takes_to_repeat_a_run(finished: Path, tmp_path: Path) -> None:
+    recipe = Recipe.read(finished / "recipe.yaml")
+    data = load(str(recipe.data.catalogue), split_seed=recipe.data.split.seed, **recipe.data.split.model_dump(
+        exclude={"seed"}
+    ))  # fmt: skip
+    settings = {**recipe.settings, **recipe.train.model_dump()}
+    again = fit(recipe.model, data, seed=recipe.seed, settings=settings, out=tmp_path / "again", quiet=True)
+    assert (again.folder / "model.safetensors").read_bytes() == (finished / "model.safetensors").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"", "mapping"),
+        (b"- a\n- b\n", "mapping"),
+        (b"model: bm3\nsede: 1\n", "did you mean 'seed'"),
+        (b"model: [\n", "not valid YAML"),
+        (b"\xff\xfe\x00", "not text"),
+        (b"model: !!python/object/apply:os.system [ls]\n", "not valid YAML"),
+    ],
+)
+def test_a_broken_recipe_is_an_error_with_its_place(tmp_path: Path, content: bytes, words: str) -> None:
+    path = tmp_path / "recipe.yaml"
+    path.write_bytes(content)
+    with pytest.raises(PalateError, match=words) as caught:
+        Recipe.read(path)
+    assert str(path) in caught.value.where
+
+
+def test_presets_and_settings_are_resolved_by_name() -> None:
+    _, config, training = resolve("bm3", "official", {"dim": 16, "epochs": 7})
+    assert config.model_dump()["dim"] == 16
+    assert config.model_dump()["align_stops_target"] is True
+    assert training.epochs == 7
+    for model, preset, words in (
+        ("bm4", "intended", "did you mean 'bm3'"),
+        ("bm3", "oficial", "did you mean 'official'"),
+        ("ease", "official", "no official preset"),
+    ):
+        with pytest.raises(ConfigError, match=words):
+            resolve(model, preset)
+    with pytest.raises(ConfigError, match="did you mean 'layers'"):
+        resolve("bm3", settings={"layer": 3})
+
+
+# Trust
+
+
+@pytest.mark.parametrize("name", sorted(FILES - {"manifest.json"}))
+def test_tampering_with_any_file_is_found(finished: Path, name: str) -> None:
+    path = finished / name
+    content = bytearray(path.read_bytes())
+    content[-2] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(ArtefactError, match="not the one that was written"):
+        Run.load(finished)
+    path.unlink()
+    with pytest.raises(ArtefactError):
+        Run.load(finished)
+
+
+def test_moved_data_must_be_named(finished: Path, catalogue: Path, tmp_path: Path) -> None:
+    expected = Run.load(finished).recommend(["u3"], 4)
+    shutil.move(catalogue, tmp_path / "elsewhere")
+    with pytest.raises(DataError, match="not there any more") as caught:
+        Run.load(finished)
+    assert "--data" in caught.value.do
+    assert Run.load(finished, data=tmp_path / "elsewhere").recommend(["u3"], 4).equals(expected)
+    with pytest.raises(DataError, match="not there any more"):
+        Run.load(finished, data=tmp_path / "nowhere")
+
+
+def test_a_moved_run_still_finds_its_data(finished: Path, tmp_path: Path) -> None:
+    expected = Run.load(finished).recommend(["u3"], 4)
+    shutil.move(finished, tmp_path / "else" / "where")
+    assert Run.load(tmp_path / "else" / "where").recommend(["u3"], 4).equals(expected)
+
+
+def fewer_rows(folder: Path) -> None:
+    source = worlds.catalogue(worlds.interactions()[1:])
+    shutil.rmtree(folder)
+    worlds.stored(folder, source)
+
+
+def other_features(folder: Path) -> None:
+    shutil.rmtree(folder)
+    worlds.stored(folder, missing=("i3", "i4"))
+
+
+@pytest.mark.parametrize("change", [fewer_rows, other_features])
+def test_changed_data_are_refused(finished: Path, catalogue: Path, change: Callable[[Path], None]) -> None:
+    change(catalogue)
+    with pytest.raises(DataError, match="not the data this run was trained on"):
+        Run.load(finished)
+
+
+def test_a_new_modality_does_not_disturb_an_old_run(finished: Path, catalogue: Path) -> None:
+    expected = Run.load(finished).recommend(["u3"], 4)
+    shutil.copytree(catalogue / "features" / "text", catalogue / "features" / "words")
+    assert Run.load(finished).recommend(["u3"], 4).equals(expected)
+
+
+def test_data_made_in_memory_must_be_passed(tmp_path: Path) -> None:
+    data = worlds.dataset(split="random")
+    run = fit("popularity", data, out=tmp_path / "run", quiet=True)
+    with pytest.raises(DataError, match="made in memory"):
+        Run.load(tmp_path / "run")
+    assert Run.load(tmp_path / "run", data=data).evaluate() == run.evaluate()
+
+
+def test_folders_that_are_no_runs_are_refused(tmp_path: Path, catalogue: Path) -> None:
+    for folder in (tmp_path / "nothing", tmp_path, catalogue):
+        with pytest.raises(ArtefactError):
+            Run.load(folder)
+
+
+def test_a_finished_run_is_not_trained_again(finished: Path, data: Dataset) -> None:
+    before = {path.name: sha256_of(path) for path in finished.iterdir()}
+    with pytest.raises(ArtefactError, match="finished"):
+        fit("bm3", data, settings=SMALL, out=finished, quiet=True)
+    assert {path.name: sha256_of(path) for path in finished.iterdir()} == before
+
+
+def test_a_folder_or_file_of_something_else_is_left_alone(data: Dataset, tmp_path: Path) -> None:
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "notes" / "mine.txt").write_text("mine")
+    (tmp_path / "file").write_text("mine")
+    for place in ("notes", "file"):
+        with pytest.raises(ArtefactError, match="something else"):
+            fit("popularity", data, out=tmp_path / place, quiet=True)
+    assert (tmp_path / "notes" / "mine.txt").read_text() == (tmp_path / "file").read_text() == "mine"
+    assert [path.name for path in (tmp_path / "notes").iterdir()] == ["mine.txt"]
+
+
+def test_without_a_folder_runs_get_names_of_their_own(data: Dataset, tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.chdir(tmp_path)
+    folders = [fit("popularity", data, quiet=True).folder.as_posix() for _ in range(2)]
+    assert folders == ["runs/popularity-world-random-s0", "runs/popularity-world-random-s0-2"]
+
+
+def test_recommending_and_measuring_nothing_is_said(finished: Path, data: Dataset, tmp_path: Path) -> None:
+    run = Run.load(finished)
+    with pytest.raises(ConfigError, match="at least 1"):
+        run.recommend(["u1"], 0)
+    with pytest.raises(DataError, match="unknown user 'u99'"):
+        run.recommend(["u99"])
+    rows = worlds.interactions().with_columns(split=pl.lit("train"))
+    empty = worlds.dataset(worlds.catalogue(rows), split="given")
+    with pytest.raises(DataError, match="no positive interaction"):
+        fit("popularity", empty, out=tmp_path / "p", quiet=True).evaluate()
+
+
+def test_the_front_door_is_the_same(catalogue: Path, tmp_path: Path) -> None:
+    run = palate.fit("popularity", palate.load(catalogue, split="latest"), out=tmp_path / "run", quiet=True)
+    assert isinstance(run, palate.Run)
+    with pytest.raises(AttributeError, match="no attribute 'fitt'"):
+        palate.fitt  # noqa: B018
+
+
+# Interruption
+
+LONGER = {**SMALL, "epochs": 6, "batch_size": 16, "checkpoint_seconds": 0}
+
+
+@pytest.fixture
+def stopping(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
+    """Ctrl-C at the (epoch, batch) pairs of this list, each once."""
+    moments: list[tuple[int, int]] = []
+    whole = PairBatches.epoch
+
+    def epoch(self: PairBatches, number: int) -> Iterator[Batch]:
+        for step, batch in enumerate(whole(self, number)):
+            if (number, step) in moments:
+                moments.remove((number, step))
+                signal.raise_signal(signal.SIGINT)
+            yield batch
+
+    monkeypatch.setattr(PairBatches, "epoch", epoch)
+    return moments
+
+
+def same_bits(one: Path, other: Path) -> None:
+    for name in ("model.safetensors", "embeddings.safetensors", "recipe.yaml"):
+        assert (one / name).read_bytes() == (other / name).read_bytes(), name
+    facts = [json.loads((folder / "metrics.json").read_text()) for folder in (one, other)]
+    assert facts[0]["validation"] == facts[1]["validation"]
+    for name in ("epochs", "best_epoch", "stopped", "parameters"):
+        assert facts[0]["training"][name] == facts[1]["training"][name]
+    entries = [
+        [
+            {key: value for key, value in json.loads(line).items() if key != "seconds"}
+            for line in (folder / "history.jsonl").read_text().splitlines()
+        ]
+        for folder in (one, other)
+    ]
+    assert entries[0] == entries[1]
+    assert names(one) == names(other)
+
+
+@pytest.mark.parametrize("model", ["bm3", "lightgcn"])
+def test_ctrl_c_keeps_the_state_and_the_same_call_goes_on(
+    model: str, data: Dataset, tmp_path: Path, stopping: list[tuple[int, int]]
+) -> None:
+    whole = fit(model, data, settings=LONGER, out=tmp_path / "whole", quiet=True)
+    stopping += [(1, 0), (3, 1), (6, 2)]
+    for _ in range(3):
+        with pytest.raises(Interrupted, match="nothing is lost"):
+            fit(model, data, settings=LONGER, out=tmp_path / "parts", quiet=True)
+        with pytest.raises(ArtefactError, match="not finished"):
+            Run.load(tmp_path / "parts")
+    fit(model, data, settings=LONGER, out=tmp_path / "parts", quiet=True)
+    same_bits(whole.folder, tmp_path / "parts")
+
+
+def test_without_a_name_the_same_call_finds_its_unfinished_run(
+    data: Dataset, tmp_path: Path, stopping: list[tuple[int, int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    stopping.append((2, 1))
+    with pytest.raises(Interrupted):
+        fit("bm3", data, settings=LONGER, quiet=True)
+    other = fit("bm3", data, settings={**LONGER, "dim": 5}, quiet=True)
+    assert other.folder.name == "bm3-world-random-s0-2"
+    assert fit("bm3", data, settings=LONGER, quiet=True).folder.name == "bm3-world-random-s0"
+
+
+@pytest.mark.parametrize(
+    ("changed", "named"),
+    [
+        ({"settings": {**LONGER, "dim": 5}}, r"differ in: settings\.dim\)"),
+        ({"settings": {**LONGER, "learning_rate": 0.1}}, r"differ in: train\.learning_rate\)"),
+        ({"seed": 3}, r"differ in: seed\)"),
+        ({"model": "lightgcn"}, "differ in: model, settings"),
+    ],
+)
+def test_an_unfinished_run_with_other_settings_is_refused(
+    data: Dataset, tmp_path: Path, stopping: list[tuple[int, int]], changed: dict[str, Any], named: str
+) -> None:
+    settings: dict[str, Any] = {"model": "bm3", "settings": LONGER, "out": tmp_path / "run", "quiet": True}
+    stopping.append((2, 1))
+    with pytest.raises(Interrupted):
+        fit(data=data, **settings)
+    before = {path: sha256_of(path) for path in (tmp_path / "run").rglob("*") if path.is_file()}
+    with pytest.raises(ArtefactError, match=named):
+        fit(data=data, **{**settings, **changed})
+    other = load(str(data.catalogue.folder), split="latest")
+    with pytest.raises(ArtefactError, match=r"data\.split\.split, data\.fingerprint"):
+        fit(data=other, **settings)
+    assert {path: sha256_of(path) for path in (tmp_path / "run").rglob("*") if path.is_file()} == before
+    fit(data=data, **settings)
+
+
+def test_a_run_that_failed_before_it_began_can_be_mended_in_its_place(catalogue: Path, tmp_path: Path) -> None:
+    """BM3 without features fails; after encoding, the same command must work."""
+    out = tmp_path / "run"
+    with pytest.raises(ConfigError, match="at least one modality"):
+        fit("bm3", load(catalogue, split="random", features=[]), settings=SMALL, out=out, quiet=True)
+    run = fit("bm3", load(catalogue, split="random"), settings=SMALL, out=out, quiet=True)
+    assert run.recipe.data.features == ["image", "text"]
+    assert Recipe.read(out / "recipe.yaml") == run.recipe
+
+
+def test_what_a_kill_leaves_half_written_does_not_stand_in_the_way(data: Dataset, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    folder.mkdir()
+    (folder / ".recipe.yaml.abc.partial").write_text("model: b")
+    fit("bm3", data, settings=SMALL, out=folder, quiet=True)
+    assert names(folder) == FILES
+
+
+def command(catalogue: Path, out: Path) -> list[str]:
+    settings = {
+        "dim": 16, "batch_size": 16, "epochs": 60, "evaluate_every": 3, "patience": 999, "checkpoint_seconds": 0.05
+    }  # fmt: skip
+    words = [sys.executable, "-m", "palate", "--threads", "1", "train", "bm3", "--data", str(catalogue), "-o", str(out)]
+    for name, value in settings.items():
+        words += ["--set", f"{name}={value}"]
+    return words
+
+
+def stamp(path: Path) -> int:
+    return path.stat().st_mtime_ns if path.exists() else 0
+
+
+def test_killed_at_three_random_moments_it_ends_with_the_same_bits(catalogue: Path, tmp_path: Path) -> None:
+    """The moments: soon after the recipe is written, and twice a random while after a new checkpoint."""
+    parts, whole = tmp_path / "parts", tmp_path / "whole"
+    state, chance = parts / "checkpoint" / "state.safetensors", random.Random()
+    undisturbed = subprocess.Popen(command(catalogue, whole), stderr=subprocess.PIPE, text=True)
+    for kill in range(3):
+        awaited = parts / "recipe.yaml" if kill == 0 else state
+        before = stamp(awaited)
+        with subprocess.Popen(command(catalogue, parts), stderr=subprocess.PIPE, text=True) as process:
+            limit = time.monotonic() + 60
+            while stamp(awaited) == before and process.poll() is None and time.monotonic() < limit:
+                time.sleep(0.002)
+            time.sleep(chance.uniform(0, 0.1))
+            process.send_signal(signal.SIGKILL)
+            message = process.communicate()[1]
+            assert process.returncode == -signal.SIGKILL, message
+    last = subprocess.run(command(catalogue, parts), capture_output=True, text=True, timeout=120, check=False)
+    assert last.returncode == 0, last.stderr
+    assert undisturbed.wait(120) == 0, undisturbed.communicate()[1]
+    undisturbed.communicate()
+    same_bits(parts, whole)
+    assert Run.load(parts).evaluate() == Run.load(whole).evaluate()
+
+
+def test_scores_of_a_stored_run_are_inner_products_of_its_embeddings(finished: Path) -> None:
+    from palate.core.artefact import read_tensors
+
+    tensors, _ = read_tensors(finished / "embeddings.safetensors")
+    scores = Run.load(finished).scorer.score_block(torch.arange(30)).numpy()
+    np.testing.assert_allclose(scores, tensors["user"].numpy() @ tensors["item"].numpy().T, rtol=1e-5, atol=1e-7)

@@ -1,0 +1,121 @@
+"""Training one model on one data set: selection on validation, the planted truth, and clear errors."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+import torch
+
+import worlds
+from palate.core.errors import ConfigError
+from palate.dataset.dataset import Dataset
+from palate.encode.features import Features
+from palate.experiment import resolve
+from palate.ingest.catalogue import Catalogue
+from palate.measure.evaluation import evaluate
+from palate.train.fitting import Fitted, TrainConfig, build, fit_model
+
+SEEDS = (0, 1, 2)
+
+
+def trained(name: str, data: Dataset, seed: int = 0, preset: str = "intended", **settings: Any) -> Fitted:
+    kind, config, training = resolve(name, preset, settings)
+    return fit_model(kind, config, data, training, seed=seed, quiet=True)
+
+
+def planted(seed: int, *, shuffled: bool = False) -> Dataset:
+    """The world of `worlds.planted` with its features, or with the same rows given to the wrong items."""
+    rows, matrix = worlds.planted(seed, each=5)
+    goods = pl.DataFrame({"item_id": [f"i{item}" for item in range(len(matrix))]})
+    matrix = np.random.default_rng(seed + 99).permutation(matrix) if shuffled else matrix
+    text = Features("text", matrix, np.ones(len(matrix), np.bool_), "planted", tuple(goods["item_id"]))
+    return worlds.dataset(Catalogue.of(rows, goods), {"text": text}, split="random", seed=seed)
+
+
+def recall_of(name: str, data: Dataset, seed: int, preset: str = "intended") -> float:
+    settings = {"dim": 32, "epochs": 50, "batch_size": 256, "learning_rate": 5e-3, "patience": 15}
+    scorer = trained(name, data, seed, preset, **settings).model.scorer()
+    return evaluate(scorer, data.positives["test"], data.mask("test")).means()["recall@20"]
+
+
+def test_where_taste_depends_on_content_alone_bm3_needs_the_true_features() -> None:
+    """Five interactions a user, three of them for training: chance is .05, and ids alone get half of the way."""
+    true = [recall_of("bm3", planted(seed), seed) for seed in SEEDS]
+    wrong = [recall_of("bm3", planted(seed, shuffled=True), seed) for seed in SEEDS]
+    ids_alone = [recall_of("lightgcn", planted(seed), seed) for seed in SEEDS]
+    assert min(true) > max(wrong) + 0.25
+    assert min(true) > max(ids_alone) + 0.1
+
+
+def test_with_stopped_targets_bm3_cannot_use_the_features_at_all() -> None:
+    """As released, content never reaches the id tables: the true features are worth no more than shuffled ones."""
+    true, wrong = (recall_of("bm3", planted(0, shuffled=shuffled), 0, "official") for shuffled in (False, True))
+    assert true < wrong + 0.05
+
+
+def test_the_best_epoch_on_validation_is_what_is_given_back() -> None:
+    data = planted(0)
+    fitted = trained("bm3", data, dim=8, epochs=12, batch_size=256, learning_rate=0.01, patience=3)
+    again = trained(
+        "bm3", data, dim=8, epochs=fitted.facts["best_epoch"], batch_size=256, learning_rate=0.01, patience=99
+    )
+    scorers = fitted.model.scorer(), again.model.scorer()
+    measured = [evaluate(scorer, data.positives["valid"], data.mask("valid"), seed=0).means() for scorer in scorers]
+    assert measured[0] == fitted.validation
+    # Training stopped at its best epoch is the same model: what came after it left no trace.
+    assert again.facts["best_epoch"] == fitted.facts["best_epoch"]
+    assert measured[0] == measured[1]
+
+
+def test_the_test_part_is_not_looked_at() -> None:
+    """Two data sets that differ in the test part alone train to the same bits."""
+    rows = worlds.interactions(ratings=False).with_row_index()
+    part = pl.when(pl.col("index") % 5 == 0).then(pl.lit("test")).when(pl.col("index") % 5 == 1).then(pl.lit("valid"))
+    whole = rows.with_columns(split=part.otherwise(pl.lit("train"))).drop("index")
+    # One row per user stays, so that both have the same users.
+    fewer = whole.filter((pl.col("split") != "test") | pl.col("user_id").is_first_distinct())
+    models = [
+        trained("bm3", worlds.dataset(worlds.catalogue(frame), split="given"), dim=4, epochs=4).model
+        for frame in (whole, fewer)
+    ]
+    assert whole.height > fewer.height
+    for name, value in models[0].state_dict().items():
+        torch.testing.assert_close(value, models[1].state_dict()[name], rtol=0, atol=0)
+
+
+def test_initial_parameters_depend_on_the_seed_alone() -> None:
+    data = worlds.dataset(split="random")
+    kind, config, _ = resolve("bm3")
+    torch.manual_seed(1)
+    first = build(kind, config, data, 3).state_dict()
+    state = torch.random.get_rng_state()
+    torch.randn(5)
+    second, other = build(kind, config, data, 3).state_dict(), build(kind, config, data, 4).state_dict()
+    assert all(torch.equal(value, second[name]) for name, value in first.items())
+    assert not torch.equal(first["user_id"], other["user_id"])
+    torch.random.set_rng_state(state)
+    before = torch.random.get_rng_state()
+    build(kind, config, data, 3)
+    assert torch.equal(before, torch.random.get_rng_state())
+
+
+def test_an_unknown_validation_metric_is_named_with_the_valid_ones() -> None:
+    with pytest.raises(ConfigError, match="recal@20") as caught:
+        trained("lightgcn", worlds.dataset(split="random"), epochs=1, metric="recal@20")
+    assert "recall@20" in str(caught.value)
+
+
+def test_without_a_validation_part_training_runs_to_its_last_epoch() -> None:
+    rows = worlds.interactions().with_columns(split=pl.lit("train"))
+    fitted = trained("lightgcn", worlds.dataset(worlds.catalogue(rows), split="given"), epochs=3, dim=4)
+    assert fitted.validation == {}
+    assert (fitted.facts["epochs"], fitted.facts["stopped"]) == (3, "epochs")
+
+
+def test_settings_of_training_have_ranges() -> None:
+    for name in ("batch_size", "epochs", "learning_rate", "patience"):
+        with pytest.raises(ConfigError, match=name):
+            TrainConfig.parse({name: 0})
