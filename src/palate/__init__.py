@@ -1,9 +1,9 @@
 """Palate: multimodal recommendation, from raw content to recommendations.
 
-    data = palate.load("CAT", split="user-time")
-    run = palate.fit("bm3", data, seed=0)
-    run.evaluate()
-    run.recommend(["196"], k=10)
+data = palate.load("CAT", split="user-time")
+run = palate.fit("bm3", data, seed=0)
+run.evaluate()
+run.recommend(["196"], k=10)
 """
 
 from __future__ import annotations

@@ -82,7 +82,27 @@ def test_given_masks_make_the_shortcut_by_rows_equal_to_the_plain_form() -> None
     plain = F.embedding(rows, draws.dropout("item", table, 0.25))
     shortcut = draws.dropout("item", F.embedding(rows, table), 0.25, rows)
     assert torch.equal(plain, shortcut)
-    assert torch.equal(plain, table[rows] * mask[rows] / 0.75)
+    torch.testing.assert_close(plain, table[rows] * mask[rows] / 0.75, rtol=1e-15, atol=0)
+
+
+def test_a_row_has_one_mask_whatever_company_it_is_asked_for_in() -> None:
+    draws = Draws(5, 2)
+    table = torch.ones(40, 16)
+    whole = draws.dropout("item", table, 0.4)
+    for rows in (torch.tensor([7]), torch.tensor([39, 7, 0, 7]), torch.arange(40).flip(0)):
+        assert torch.equal(draws.dropout("item", table[rows], 0.4, rows), whole[rows])
+
+
+def test_uniform_numbers_are_even_and_unrelated_between_rows_columns_steps_and_names() -> None:
+    rows = torch.arange(4000)
+    drawn = Draws(0, 0).uniform("a", rows, 64).double()
+    counts = torch.histc(drawn, 64, 0, 1)
+    expected = drawn.numel() / 64
+    assert float(((counts - expected) ** 2 / expected).sum()) < 120  # χ² with 63 degrees of freedom: p < 1e-5 beyond
+    others = [Draws(0, 1).uniform("a", rows, 64), Draws(0, 0).uniform("b", rows, 64), drawn.roll(1, 0), drawn.roll(1, 1)]
+    for other in others:
+        together = torch.stack([drawn.flatten(), other.double().flatten()])
+        assert abs(float(torch.corrcoef(together)[0, 1])) < 0.01
 
 
 @pytest.mark.parametrize("rate", [0.1, 0.5, 0.8])

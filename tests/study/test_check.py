@@ -42,7 +42,11 @@ def test_numeric_ids_in_order_of_appearance_leak_even_when_the_rows_are_shuffled
     items = {item: str(place) for place, item in enumerate(dict.fromkeys(item for _, item in by_item))}
     pairs = [(number[user], items[item]) for user, item in by_item]
     mixed = [pairs[place] for place in np.random.default_rng(1).permutation(len(pairs))]
-    assert check(stored(tmp_path / "c", mixed)).leaks
+    result = check(stored(tmp_path / "c", mixed))
+    assert result.leaks
+    assert result.canary is not None
+    assert result.popularity is not None
+    assert result.canary > 2 * result.popularity
 
 
 def test_a_shuffled_file_with_popular_items_is_silent(tmp_path: Path) -> None:

@@ -86,7 +86,20 @@ def write_text(target: Path, text: str) -> None:
 
 def write_json(target: Path, value: Any) -> None:
     """Write JSON atomically; NaN and infinities are refused."""
-    write_text(target, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+    write_text(target, _json_text(value))
+
+
+def _json_text(value: Any) -> str:
+    return json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def read_text(path: Path) -> str:
+    """Read UTF-8 text.
+
+    Raises:
+        ArtefactError: when it is missing, too large or not UTF-8.
+    """
+    return _guarded(path, lambda: _limited(path).read_text(encoding="utf-8"))
 
 
 def read_json(path: Path) -> Any:
@@ -134,17 +147,35 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def write_manifest(folder: Path, kind: str, version: int, facts: Mapping[str, Any] | None = None) -> None:
+def write_manifest(
+    folder: Path, kind: str, version: int, facts: Mapping[str, Any] | None = None, *, without: str = ""
+) -> None:
     """Write `manifest.json`: kind, schema version, facts, and size and sha256 of every other file in `folder`.
 
-    Files whose name starts with a dot are no part of an artefact.
+    Files whose name starts with a dot are no part of an artefact, nor is the subfolder `without`.
     """
     files = {
         path.relative_to(folder).as_posix(): {"bytes": path.stat().st_size, "sha256": sha256_of(path)}
         for path in sorted(folder.rglob("*"))
-        if path.is_file() and path != folder / MANIFEST and not _hidden(path.relative_to(folder))
+        if path.is_file() and path != folder / MANIFEST and not _left_out(path.relative_to(folder), without)
     }
     write_json(folder / MANIFEST, {"kind": kind, "version": version, **(facts or {}), "files": files})
+
+
+def replace_json(folder: Path, name: str, value: Any) -> None:
+    """Write a new version of a JSON file that `folder`'s manifest lists.
+
+    The manifest first learns what is to come, so that a kill at any moment leaves a folder that can be believed.
+    """
+    text = _json_text(value)
+    data = text.encode()
+    manifest = read_json(folder / MANIFEST)
+    entry = {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+    manifest["files"][name]["next"] = entry
+    write_json(folder / MANIFEST, manifest)
+    write_text(folder / name, text)
+    manifest["files"][name] = entry
+    write_json(folder / MANIFEST, manifest)
 
 
 def read_manifest(folder: Path, kind: str, version: int, *, verify: bool = True) -> dict[str, Any]:
@@ -184,7 +215,8 @@ def read_manifest(folder: Path, kind: str, version: int, *, verify: bool = True)
         entry = cast("dict[str, Any]", entry)
         if not file.is_file():
             raise ArtefactError(f"a file of this {kind} is missing", where=str(file), do="make it again")
-        if file.stat().st_size != entry.get("bytes") or (verify and sha256_of(file) != entry.get("sha256")):
+        found = {"bytes": file.stat().st_size, "sha256": sha256_of(file) if verify else entry.get("sha256")}
+        if found != {key: entry.get(key) for key in found} and found != entry.get("next"):
             raise ArtefactError(
                 f"a file of this {kind} is not the one that was written (size or sha256 differ)",
                 where=str(file),
@@ -209,8 +241,8 @@ def inside(folder: Path, name: str) -> Path:
     return path
 
 
-def _hidden(path: Path) -> bool:
-    return any(part.startswith(".") for part in path.parts)
+def _left_out(path: Path, without: str) -> bool:
+    return path.parts[0] == without or any(part.startswith(".") for part in path.parts)
 
 
 def _limited(path: Path) -> Path:

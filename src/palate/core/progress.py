@@ -32,9 +32,9 @@ class Silent:
 
 
 class _Plain:
-    def __init__(self, title: str, total: int, unit: str) -> None:
+    def __init__(self, title: str, total: int, unit: str, done: int) -> None:
         self.title, self.total, self.unit = title, total, unit
-        self.done, self.start, self.last, self.note = 0, time.monotonic(), time.monotonic(), ""
+        self.before, self.done, self.start, self.last, self.note = done, done, time.monotonic(), time.monotonic(), ""
 
     def advance(self, amount: int = 1, note: str = "") -> None:
         self.done += amount
@@ -42,7 +42,7 @@ class _Plain:
         now = time.monotonic()
         if now - self.last >= PLAIN_INTERVAL:
             self.last = now
-            rate = self.done / (now - self.start)
+            rate = (self.done - self.before) / (now - self.start)
             left = (self.total - self.done) / rate if rate else 0.0
             self.say(
                 f"{self.title}: {self.done:,}/{self.total:,} {self.unit}, {rate:,.1f}/s, "
@@ -54,26 +54,29 @@ class _Plain:
 
 
 @contextmanager
-def progress(title: str, total: int, unit: str = "items", *, quiet: bool = False) -> Generator[Progress, None, None]:
+def progress(
+    title: str, total: int, unit: str = "items", *, done: int = 0, quiet: bool = False
+) -> Generator[Progress, None, None]:
     """Show progress on stderr while the block runs.
 
     Args:
         title: what is being done.
         total: units of the whole work.
         unit: their name in the plural.
+        done: units that were done in an earlier sitting; they do not count towards the rate.
         quiet: report nothing.
     """
     if quiet:
         yield Silent()
     elif not sys.stderr.isatty():
-        yield _Plain(title, total, unit)
+        yield _Plain(title, total, unit, done)
     else:
-        with _live(title, total, unit) as shown:
+        with _live(title, total, unit, done) as shown:
             yield shown
 
 
 @contextmanager
-def _live(title: str, total: int, unit: str) -> Generator[Progress, None, None]:
+def _live(title: str, total: int, unit: str, done: int) -> Generator[Progress, None, None]:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
     from rich.progress import Progress as Bar
@@ -99,7 +102,7 @@ def _live(title: str, total: int, unit: str) -> Generator[Progress, None, None]:
             bar.console.print(text, highlight=False, markup=False)
 
     with bar:
-        task = bar.add_task(title, total=total, note="", rate="")
+        task = bar.add_task(title, total=total, completed=done, note="", rate="")
         yield Live()
 
 

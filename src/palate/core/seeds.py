@@ -15,6 +15,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from palate.core.width import first_column
+
+# Entries of a table are numbered row · 2^20 + column.
+COLUMN_BITS = 20
+
 
 def derive_seed(seed: int, *names: str | int) -> int:
     """A 63-bit seed for the stream `names`, independent of every other stream of `seed`."""
@@ -50,8 +55,21 @@ class Draws:
         self.step = step
         self.given = dict(given or {})
 
-    def _generator(self, name: str, device: torch.device) -> torch.Generator:
-        return torch_generator(self.seed, "draws", self.step, name, device=device)
+    def uniform(self, name: str, rows: Tensor, columns: int) -> Tensor:
+        """Uniform numbers in [0, 1), float32, of the entries of `rows` of a node table: len(rows) × columns.
+
+        An entry's number depends on seed, step, name, row and column alone: it is the same however often and in
+        whatever company it is asked for.
+        """
+        key = derive_seed(self.seed, "draws", self.step, name)
+        first = first_column(columns)
+        column = torch.arange(first, first + columns, device=rows.device)
+        mixed = (rows.unsqueeze(1) << COLUMN_BITS) + column
+        # The finaliser of SplitMix64 (Steele et al., OOPSLA 2014), on two's complement integers that wrap around.
+        mixed.bitwise_xor_(torch.tensor(key, device=rows.device))
+        for shift, factor in ((30, -0x40A7B892E31B1A47), (27, -0x6B2FB644ECCEEE15)):
+            mixed.bitwise_xor_((mixed >> shift) & ((1 << (64 - shift)) - 1)).mul_(factor)
+        return ((mixed >> 40) & 0xFFFFFF).float().mul_(2.0**-24)
 
     def dropout(self, name: str, values: Tensor, rate: float, rows: Tensor | None = None) -> Tensor:
         """Inverted dropout of rows of a node table: `values * mask / (1 - rate)`.
@@ -67,14 +85,10 @@ class Draws:
         keep = 1.0 - rate
         if name in self.given:
             mask = _rows_of(self.given[name], rows).to(values)
-            return values * mask / keep
-        if rows is None:
-            mask = torch.empty_like(values).bernoulli_(keep, generator=self._generator(name, values.device))
-            return values * mask.mul_(1.0 / keep)
-        distinct, position = torch.unique(rows, return_inverse=True)
-        drawn = values.new_empty(len(distinct), values.shape[1])
-        drawn.bernoulli_(keep, generator=self._generator(name, values.device)).mul_(1.0 / keep)
-        return values * drawn.index_select(0, position)
+        else:
+            asked = torch.arange(len(values), device=values.device) if rows is None else rows
+            mask = (self.uniform(name, asked, values.shape[1]) < keep).to(values.dtype)
+        return values * mask.mul(1.0 / keep)
 
 
 def _rows_of(table: Tensor, rows: Tensor | None) -> Tensor:

@@ -34,6 +34,11 @@ def _size() -> int:
     return 1 if _group is None else dist.get_world_size(_group)
 
 
+def first_column(own: int) -> int:
+    """The place of this process's first column among all columns, when each process holds `own`."""
+    return 0 if _group is None else dist.get_rank(_group) * own
+
+
 class _Sum(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, partial: Tensor) -> Tensor:
@@ -70,7 +75,7 @@ class _Gather(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> Tensor:
         total = gradients[0].contiguous().clone()
         dist.all_reduce(total, group=_group)
-        first = dist.get_rank(_group) * ctx.columns
+        first = first_column(ctx.columns)
         return total[..., first : first + ctx.columns]
 
 

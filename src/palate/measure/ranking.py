@@ -96,15 +96,17 @@ def _masked(scores: Tensor, hidden: Rows) -> Tensor:
 def _priorities(items: int, seed: int) -> Callable[[NDArray[np.int64]], Tensor]:
     """A function that gives the random priorities, len(users) × items, of users' ties.
 
-    A pair's priority mixes a user's and an item's random number by one multiplication, so that every user has an order
+    A pair's priority mixes a user's and an item's random number, so that every user has an order
     of its own without a table of all pairs.
     """
     item_key = torch.randint(0, 2**31, (items,), generator=torch_generator(seed, "ties"))
 
     def of(users: NDArray[np.int64]) -> Tensor:
         user_key = torch.from_numpy(users * 0x9E3779B1 % 2**31)
-        mixed = ((item_key ^ user_key[:, None]) * 0x2545F4914F6CDD1D) >> 33
-        return mixed & 0x7FFFFFFF
+        mixed = (item_key ^ user_key[:, None]) * 0x2545F4914F6CDD1D
+        # Twice, or some distant pairs of users would share much of their order.
+        mixed = (mixed ^ (mixed >> 32)) * 0x2545F4914F6CDD1D
+        return (mixed >> 33) & 0x7FFFFFFF
 
     return of
 

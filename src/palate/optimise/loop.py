@@ -121,7 +121,7 @@ class Loop:
         parameters = [parameter for parameter in module.parameters() if parameter.requires_grad]
         # Fused Adam has the same maths and is several times faster on large tables.
         self.optimiser = torch.optim.Adam(
-            parameters, lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=self.device.type != "mps"
+            parameters, lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True
         )
         self.position = Position()
         self.best: dict[str, Tensor] = {}
@@ -138,9 +138,9 @@ class Loop:
         self._restore()
         position, settings = self.position, self.settings
         total = settings.epochs * self.batches.steps
-        with progress("training", total, "steps", quiet=self.quiet) as shown, _interruptible() as interrupted:
+        bar = progress("training", total, "steps", done=position.steps, quiet=self.quiet)
+        with bar as shown, _interruptible() as interrupted:
             self.clock = self.saved = time.monotonic()
-            shown.advance(position.steps)
             while not position.finished:
                 self._epoch(shown, interrupted)
         if self.best:
@@ -208,6 +208,7 @@ class Loop:
         means = (self.sums / self.batches.steps).tolist()
         if not all(map(math.isfinite, means)):
             self._refuse(position.terms, self.sums)
+        self._check_parameters()
         entry: dict[str, Any] = {
             "epoch": position.epoch,
             "loss": sum(means),
@@ -232,6 +233,16 @@ class Loop:
         position.epoch += 1
         if self.folder:
             write_history(self.folder, position.history)
+
+    def _check_parameters(self) -> None:
+        # A finite loss may still have had a gradient that was not.
+        for name, parameter in self.module.named_parameters():
+            if not bool(torch.isfinite(parameter).all()):
+                raise TrainingError(
+                    f"the parameters '{name}' are not finite any more",
+                    where=f"epoch {self.position.epoch}",
+                    do=f"lower the learning rate ({self.settings.learning_rate:g}), or look for extreme features",
+                )
 
     def _check(self, values: Mapping[str, float]) -> None:
         if self.metric not in values:
@@ -262,6 +273,8 @@ class Loop:
 
     def _save(self) -> None:
         self._tick()
+        if self.sums is not None and not bool(torch.isfinite(self.sums).all()):
+            self._refuse(self.position.terms, self.sums)
         if self.folder:
             folder = self.folder / "checkpoint"
             write_checkpoint(folder, self.identity, self.position, self.module, self.optimiser, self.best, self.sums)
@@ -290,10 +303,9 @@ def choose_device(name: str) -> torch.device:
     Raises:
         ConfigError: when this machine has no such device.
     """
-    available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if name == "auto":
-        return torch.device("cuda" if available["cuda"] else "cpu")
-    if not available[name]:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if name == "cuda" and not torch.cuda.is_available():
         raise ConfigError(f"this machine has no '{name}' device", do="use device=cpu, or device=auto")
     return torch.device(name)
 

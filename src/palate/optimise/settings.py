@@ -18,5 +18,5 @@ class LoopConfig(Config):
     evaluate_every: int = Field(default=1, ge=1, description="epochs between two validations")
     patience: int = Field(default=20, ge=1, description="validations without a new best before stopping")
     checkpoint_seconds: float = Field(default=30.0, ge=0, description="seconds between two checkpoints; 0: each epoch")
-    device: Literal["auto", "cpu", "cuda", "mps"] = Field(default="auto", description="auto: cuda, else cpu")
+    device: Literal["auto", "cpu", "cuda"] = Field(default="auto", description="auto: cuda, else cpu")
     precision: Literal["float32", "float64"] = Field(default="float32", description="of parameters and arithmetic")
