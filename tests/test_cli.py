@@ -209,7 +209,7 @@ MISTAKES: dict[str, tuple[Words, str]] = {
     "setting out of range": (lambda at: at.train("--set", "dropout=1.5"), "dropout"),
     "setting that is not YAML": (lambda at: at.train("--set", "dim=["), "not valid YAML"),
     "setting that no machine can hold": (lambda at: at.train("--set", "dim=1000000000000"), "not enough memory"),
-    "unknown metric": (lambda at: at.train("--set", "metric=recal@20"), "no validation metric 'recal@20'"),
+    "unknown metric": (lambda at: at.train("--set", "metric=recal@20"), "unknown validation metric 'recal@20'"),
     "unknown device": (lambda at: at.train("--set", "device=tpu"), "device"),
     "unknown split": (lambda at: at.train("--split", "leave-one-out"), "split"),
     "split without its column": (lambda at: at.train("--split", "given"), "split column"),

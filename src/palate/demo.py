@@ -21,8 +21,8 @@ from palate.recommend.topk import history
 MODELS: dict[str, dict[str, Any]] = {
     "popularity": {},
     "ease": {},
-    "lightgcn": {},
-    "bm3": {},
+    "lightgcn": {"learning_rate": 0.005, "penalty_weight": 1e-3},
+    "bm3": {"learning_rate": 0.003, "content_weight": 0.005},
 }
 SHOWN = ("recall@10", "ndcg@10", "recall@20", "ndcg@20", "hit@20")
 

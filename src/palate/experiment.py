@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import shutil
 import sys
 from collections.abc import Mapping, Sequence
@@ -26,6 +27,7 @@ from palate.core.artefact import (
     read_json,
     read_manifest,
     read_tensors,
+    replace_json,
     write_json,
     write_manifest,
     write_tensors,
@@ -180,14 +182,15 @@ def fit(
         tensors = {"user": embeddings.user, "item": embeddings.item}
         write_tensors(run_folder / "embeddings.safetensors", tensors)
     write_json(run_folder / "metrics.json", {"validation": fitted.validation, "training": fitted.facts})
-    # The manifest lists what is there, and a checkpoint is no part of a finished run.
+    # Finished from here on: killed before, the run goes on from its checkpoint; killed after, that is left over.
+    write_manifest(run_folder, KIND, VERSION, {"model": model}, without="checkpoint")
     shutil.rmtree(run_folder / "checkpoint", ignore_errors=True)
-    write_manifest(run_folder, KIND, VERSION, {"model": model})
     return Run(run_folder, recipe, fitted.model.scorer(), data)
 
 
 def _free_folder(recipe: Recipe) -> Path:
-    name = f"{recipe.model}-{recipe.data.name}-{recipe.data.split.split}-s{recipe.seed}"
+    data = re.sub(r"[^\w-]+", "-", recipe.data.name).strip("-") or "data"
+    name = f"{recipe.model}-{data}-{recipe.data.split.split}-s{recipe.seed}"
     for number in range(1, 10_000):
         folder = Path("runs") / (name if number == 1 else f"{name}-{number}")
         if not folder.exists() or _unfinished(folder, recipe):
@@ -318,8 +321,7 @@ class Run:
         result = self.accuracy(mask)
         means = result.means()
         about = {"users": len(result.users), "all_users": len(self.data.users), "mask": mask}
-        write_json(self.folder / "metrics.json", {**self.metrics, "test": means, "test_about": about})
-        write_manifest(self.folder, KIND, VERSION, {"model": self.recipe.model})
+        replace_json(self.folder, "metrics.json", {**self.metrics, "test": means, "test_about": about})
         return means
 
     def accuracy(self, mask: Mask = "train+valid") -> Accuracy:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from palate.graph.rows import Rows, contains
 
 CUTS = (5, 10, 20, 50)
+METRICS = tuple(f"{name}@{k}" for k in CUTS for name in ("recall", "ndcg", "precision", "map", "mrr", "hit"))
 Values = NDArray[np.float64]
 
 

@@ -75,7 +75,11 @@ def ranked_blocks(
             values, items = torch.topk(scores, min(k + 1, scores.shape[1]), dim=1)
             if bool(torch.isnan(values[:, 0]).any()):
                 user = int(block[int(torch.isnan(values[:, 0]).nonzero()[0, 0])])
-                raise TrainingError("the model gives scores that are not numbers", where=f"user row {user}")
+                raise TrainingError(
+                    "the model gives scores that are not numbers",
+                    where=f"user row {user}",
+                    do="it has diverged, or was given such features: train again with a lower learning rate",
+                )
             tied = (values[:, 1:] == values[:, :-1]).any(1).nonzero().squeeze(1)
             values, items = values[:, :k].clone(), items[:, :k].clone()
             if len(tied):

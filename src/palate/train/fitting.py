@@ -15,9 +15,11 @@ import torch
 from pydantic import Field
 
 from palate.core.config import Config
+from palate.core.errors import ConfigError, unknown_name
 from palate.core.seeds import derive_seed
 from palate.dataset.dataset import Dataset
 from palate.measure.evaluation import evaluate
+from palate.measure.metrics import METRICS
 from palate.models.base import Classical, Model, Recommender
 from palate.optimise.loop import Loop
 from palate.optimise.settings import LoopConfig
@@ -46,11 +48,16 @@ class Fitted:
     facts: dict[str, Any]
 
 
-def build(kind: type[Model], config: Config, dataset: Dataset, seed: int) -> Model:
-    """A model with seeded initial parameters."""
+def build(kind: type[Model], config: Config, dataset: Dataset, seed: int, precision: str = "float32") -> Model:
+    """A model with seeded initial parameters, its graphs and tables made in the precision it will have."""
+    before = torch.get_default_dtype()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive_seed(seed, "parameters"))
-        return kind(config, dataset.inputs())
+        torch.set_default_dtype(torch.float64 if precision == "float64" else torch.float32)
+        try:
+            return kind(config, dataset.inputs())
+        finally:
+            torch.set_default_dtype(before)
 
 
 def fit_model(
@@ -75,13 +82,17 @@ def fit_model(
         Interrupted: after Ctrl-C.
     """
     start = time.monotonic()
-    model = build(kind, config, dataset, seed)
+    if settings.metric not in METRICS:
+        raise ConfigError(
+            unknown_name("validation metric", settings.metric, METRICS), do=f"choose one of {', '.join(METRICS)}"
+        )
+    model = build(kind, config, dataset, seed, settings.precision)
+    held_out, hidden = dataset.positives["valid"], dataset.mask("valid")
 
     def validate() -> dict[str, float]:
-        return evaluate(model.scorer(), dataset.positives["valid"], dataset.mask("valid"), seed=seed).means()
+        return evaluate(model.scorer(), held_out, hidden, seed=seed).means()
 
     if isinstance(model, Recommender):
-        has_validation = bool(dataset.positives["valid"].size)
         batches = PairBatches(dataset.inputs(), settings.batch_size, model.needs.negatives, seed)
         loop = Loop(
             model,
@@ -91,7 +102,7 @@ def fit_model(
             seed=seed,
             identity=_identity(kind, config, dataset, settings, seed),
             folder=folder,
-            validate=validate if has_validation else None,
+            validate=validate if held_out.size else None,
             metric=settings.metric,
             quiet=quiet,
         )
@@ -109,7 +120,7 @@ def fit_model(
         facts = {"seconds": round(time.monotonic() - start, 3)}
     facts["parameters"] = sum(value.numel() for value in model.parameters())
     facts["peak_memory_mb"] = round(peak_memory_mb())
-    return Fitted(model, validate() if dataset.positives["valid"].size else {}, facts)
+    return Fitted(model, validate() if held_out.size else {}, facts)
 
 
 def _identity(kind: type[Model], config: Config, dataset: Dataset, settings: TrainConfig, seed: int) -> str:
