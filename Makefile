@@ -24,9 +24,10 @@ format: $(VENV)/installed
 $(VENV)/installed: pyproject.toml src/palate/version.py
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 		|| { echo "Palate needs Python 3.11 or newer; say where it is: make PYTHON=python3.11 $(MAKECMDGOALS)"; exit 1; }
-	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --editable '.[text,dev]'
-	touch $@
+	@echo "installing Palate and what it needs into $(VENV) (a minute or two) ..."
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --quiet --editable '.[text,dev]'
+	@touch $@
 
 clean:
 	rm -rf $(VENV) demo runs .pytest_cache .ruff_cache .hypothesis

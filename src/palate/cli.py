@@ -322,11 +322,20 @@ def _print_table(table: pl.DataFrame) -> None:
     numeric = {name for name, dtype in table.schema.items() if dtype.is_numeric()}
     for name in table.columns:
         shown.add_column(name, justify="right" if name in numeric else "left")
-    for row in table.iter_rows():
-        shown.add_row(*map(_cell, row))
+    for row in table.select(*(_shown(table[name]) for name in table.columns)).iter_rows():
+        shown.add_row(*row)
     console = Console()
     console.print(shown) if console.is_terminal else Console(width=200).print(shown)
 
 
-def _cell(value: object) -> str:
-    return "" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)
+def _shown(column: pl.Series) -> pl.Series:
+    """A column as text: whole numbers plain, large ones with one decimal, the others with four."""
+    if column.dtype.is_float():
+        known = column.drop_nulls()
+        whole = bool((known == known.round(0)).all())
+        large = len(known) > 0 and bool((known.abs() >= 10).any())
+        places = 0 if whole else 1 if large else 4
+        text = ["" if value is None else f"{value:.{places}f}" for value in column.to_list()]
+    else:
+        text = ["" if value is None else str(value) for value in column.to_list()]
+    return type(column)(column.name, text)

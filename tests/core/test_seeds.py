@@ -99,8 +99,8 @@ def test_uniform_numbers_are_even_and_unrelated_between_rows_columns_steps_and_n
     counts = torch.histc(drawn, 64, 0, 1)
     expected = drawn.numel() / 64
     assert float(((counts - expected) ** 2 / expected).sum()) < 120  # χ² with 63 degrees of freedom: p < 1e-5 beyond
-    others = [Draws(0, 1).uniform("a", rows, 64), Draws(0, 0).uniform("b", rows, 64), drawn.roll(1, 0), drawn.roll(1, 1)]
-    for other in others:
+    other_step, other_name = Draws(0, 1).uniform("a", rows, 64), Draws(0, 0).uniform("b", rows, 64)
+    for other in (other_step, other_name, drawn.roll(1, 0), drawn.roll(1, 1)):
         together = torch.stack([drawn.flatten(), other.double().flatten()])
         assert abs(float(torch.corrcoef(together)[0, 1])) < 0.01
 
