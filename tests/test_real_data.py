@@ -1,4 +1,4 @@
-"""Known facts of real data sets, where they are at hand: in `PALATE_DATA`, or in `shared/data` beside the checkout."""
+"""Known facts of real data sets; `conftest.py` leaves this file out where they are not at hand."""
 
 from __future__ import annotations
 
@@ -16,19 +16,22 @@ from palate.measure.evaluation import evaluate
 from palate.models.classical.indexorder import IndexOrder, IndexOrderConfig
 from palate.models.classical.popularity import Popularity, PopularityConfig
 
-BESIDE = Path(__file__).parents[2] / "shared" / "data"
+DATA = data_folder() or Path(__file__).parents[2] / "shared" / "data"
 
 
-def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    folder = data_folder() or BESIDE
-    file = {
-        "ml100k": "ml100k-mm/interactions.csv",
-        "baby": "amazon-baby/interactions.parquet",
-        "tiktok": "tiktok/interactions.csv",
-    }
-    for name in set(file) & set(metafunc.fixturenames):
-        path = folder / file[name]
-        metafunc.parametrize(name, [path] if path.is_file() else [], ids=lambda path: path.parent.name)
+@pytest.fixture
+def ml100k() -> Path:
+    return DATA / "ml100k-mm/interactions.csv"
+
+
+@pytest.fixture
+def baby() -> Path:
+    return DATA / "amazon-baby/interactions.parquet"
+
+
+@pytest.fixture
+def tiktok() -> Path:
+    return DATA / "tiktok/interactions.csv"
 
 
 def recall(model: Popularity | IndexOrder, data: Dataset) -> float:
