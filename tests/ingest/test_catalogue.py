@@ -132,3 +132,23 @@ def test_frames_that_break_a_promise_of_the_catalogue_are_refused(
 def test_tables_of_another_shape_are_refused_by_the_catalogue_itself() -> None:
     with pytest.raises(DataError, match="no column rating"):
         Catalogue(INTERACTIONS.drop("rating"), ITEMS)
+
+
+def test_media_come_with_the_catalogue_or_not_at_all(tmp_path: Path) -> None:
+    def draw(folder: Path) -> None:
+        (folder / "media").mkdir()
+        (folder / "media" / "x.png").write_bytes(b"a picture")
+
+    def fail(folder: Path) -> None:
+        draw(folder)
+        assert not (tmp_path / "cat").exists()
+        raise OSError("the disk is full")
+
+    with pytest.raises(ArtefactError, match="the disk is full"):
+        whole().save(tmp_path / "cat", media=fail)
+    assert list(tmp_path.iterdir()) == []
+
+    whole().save(tmp_path / "cat", media=draw)
+    assert (tmp_path / "cat" / "media" / "x.png").read_bytes() == b"a picture"
+    (tmp_path / "cat" / "media" / "x.png").write_bytes(b"damaged")
+    assert Catalogue.load(tmp_path / "cat").fingerprint == whole().fingerprint

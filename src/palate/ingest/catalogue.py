@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -152,13 +153,16 @@ class Catalogue:
                 _hash_column(digest, column)
         return digest.hexdigest()
 
-    def save(self, folder: Path, *, replace: bool = False) -> Catalogue:
+    def save(self, folder: Path, *, replace: bool = False, media: Callable[[Path], None] | None = None) -> Catalogue:
         """Store the catalogue in `folder`, all or nothing.
 
         Args:
             folder: a folder that is not there yet, or is empty.
             replace: put it in the place of a catalogue that is there. Everything in that folder goes, the
                 features of the old catalogue included.
+            media: writes the files that relative `image` and `audio` paths name, into the folder that it is given,
+                before anything is seen of the catalogue. They are no part of the manifest: a damaged picture is a
+                missing picture, not a damaged catalogue.
 
         Returns:
             The catalogue, with its `folder`.
@@ -183,6 +187,8 @@ class Catalogue:
                 for name, frame in self.tables.items():
                     frame.write_parquet(temporary / f"{name}.parquet")
                 write_manifest(temporary, KIND, VERSION, facts)
+                if media is not None:
+                    media(temporary)
         except OSError as error:
             raise ArtefactError(f"the catalogue cannot be stored: {error}", where=str(folder)) from None
         return dataclasses.replace(self, folder=folder)

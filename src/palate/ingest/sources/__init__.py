@@ -8,6 +8,8 @@ from pathlib import Path
 from palate.core.registry import Registry
 from palate.ingest.catalogue import Catalogue
 from palate.ingest.sources.movielens import get_movielens_100k
+from palate.ingest.sources.synthetic import make_synthetic
 
 SOURCES: Registry[Callable[[Path], Catalogue]] = Registry("data set")
 SOURCES.register("movielens-100k")(get_movielens_100k)
+SOURCES.register("synthetic")(make_synthetic)
