@@ -139,10 +139,13 @@ def data_check(
 @app.command()
 def encode(
     folder: Annotated[Path, typer.Argument(metavar="CAT", help="Catalogue folder.")],
-    modality: Annotated[str, typer.Option(help="What to encode; the features' name.")] = "text",
-    encoder: Annotated[str | None, typer.Option(help="Encoder; default: the modality's.")] = None,
+    modality: Annotated[
+        list[str] | None,
+        typer.Option(help="What to encode, and the features' name. Repeatable; default: all there is."),
+    ] = None,
+    encoder: Annotated[str | None, typer.Option(help="Encoder of one modality; default: the modality's.")] = None,
     columns: Annotated[
-        str | None, typer.Option(help="Item columns to read, as title,genres; default: all words there are.")
+        str | None, typer.Option(help="Item columns to read, as title,genres; default: the usual ones.")
     ] = None,
     settings: Annotated[
         list[str] | None, typer.Option("--set", help="Encoder setting, as pooling=cls. Repeatable.")
@@ -155,15 +158,17 @@ def encode(
 ) -> None:
     """Turn content into features, cached by content; or take ready-made ones."""
     from palate.core.config import read_assignments
-    from palate.encode.catalogue import encode_text, take_precomputed
+    from palate.encode.catalogue import encode_all, take_precomputed
 
     if matrix is not None:
-        print(take_precomputed(folder, modality, matrix, ids))
+        if modality is None or len(modality) != 1:
+            raise ConfigError("ready-made rows need a name", do="add one --modality, for example --modality image")
+        print(take_precomputed(folder, modality[0], matrix, ids))
         return
     if ids is not None:
         raise ConfigError("--ids goes with --from", do="name the .npy file with --from")
     wanted = None if columns is None else [part.strip() for part in columns.split(",") if part.strip()]
-    print(encode_text(folder, modality, encoder, wanted, read_assignments(settings or [])))
+    print(encode_all(folder, modality, encoder, wanted, read_assignments(settings or [])))
 
 
 @app.command()
@@ -281,7 +286,7 @@ def models(name: Annotated[str | None, typer.Argument(help="Show this model's se
         for key in MODELS:
             kind = MODELS[key]
             trained = issubclass(kind, Recommender)
-            uses = "trained, uses features" if trained and kind.modal else "trained" if trained else "closed form"
+            uses = "trained, uses features" if kind.modal else "trained" if trained else "closed form"
             presets = "intended, official" if hasattr(kind.Config, "official") else "one preset"
             print(f"{key:<14}{uses:<26}{presets:<22}{kind.source}")
         return

@@ -10,9 +10,10 @@ from typing import Any
 
 import polars as pl
 
+from palate.core.errors import ArtefactError
 from palate.core.progress import duration
 from palate.encode.catalogue import encode_text
-from palate.experiment import Run, fit, load
+from palate.experiment import Recipe, Run, fit, load
 from palate.ingest.catalogue import Catalogue
 from palate.ingest.sources.movielens import get_movielens_100k
 from palate.recommend.topk import history
@@ -48,6 +49,7 @@ def run_demo(out: Path, user: str, *, show_table: Callable[[pl.DataFrame], None]
     say("2. Words to numbers: titles and genres through MiniLM")
     say(str(encode_text(catalogue)))
     data = load(catalogue, split="user-time")
+    row = data.users.row(user)
     for note in data.notes:
         say(note)
     say("3. Four models, each selected on the validation part; the test part is read once")
@@ -55,7 +57,7 @@ def run_demo(out: Path, user: str, *, show_table: Callable[[pl.DataFrame], None]
     rows: list[dict[str, Any]] = []
     for name, settings in MODELS.items():
         folder = out / "runs" / name
-        shutil.rmtree(folder, ignore_errors=True)
+        _clear(folder, catalogue)
         run = runs[name] = fit(name, data, settings=settings, out=folder)
         metrics = run.evaluate()
         seconds = run.metrics["training"]["seconds"]
@@ -65,9 +67,21 @@ def run_demo(out: Path, user: str, *, show_table: Callable[[pl.DataFrame], None]
     write = out / "table.csv"
     table.write_csv(write)
     best = max(runs, key=lambda name: runs[name].metrics["validation"]["recall@20"])
-    row = data.users.row(user)
-    say(f"4. User {user}: the latest of {data.known().lengths[row]:,} films rated, and what {best} recommends")
-    show_table(history(data, row).select("item_id", "title", "rating").head(10))
+    seen = history(data, row)
+    say(f"4. User {user}: the latest of {len(seen):,} films rated, and what {best} recommends")
+    show_table(seen.select("item_id", "title", "rating").head(10))
     show_table(runs[best].recommend([user], k=10))
     say(f"Done in {duration(time.monotonic() - start)}. Everything is in {out}/; go on with")
     say(f"    palate recommend {runs['bm3'].folder} --user {user}")
+
+
+def _clear(folder: Path, catalogue: Path) -> None:
+    """Remove an earlier demonstration's run, and nothing else."""
+    if not folder.exists():
+        return
+    recipe = folder / "recipe.yaml"
+    if not recipe.is_file() or Recipe.read(recipe).data.catalogue != str(catalogue.resolve()):
+        raise ArtefactError(
+            "the demonstration would write here, and this is not its own", where=str(folder), do="choose another -o"
+        )
+    shutil.rmtree(folder)

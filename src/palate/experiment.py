@@ -46,6 +46,7 @@ from palate.train.fitting import TrainConfig, build, fit_model
 from palate.version import __version__
 
 KIND, VERSION = "run", 1
+MODEL, EMBEDDINGS, METRICS = "model.safetensors", "embeddings.safetensors", "metrics.json"
 
 
 class DataRecipe(Config):
@@ -159,6 +160,7 @@ def fit(
         Interrupted: after Ctrl-C.
     """
     kind, config, training = resolve(model, preset, settings)
+    data = data if kind.modal else data.without_features()
     folder = data.catalogue.folder
     recipe = Recipe(
         model=model,
@@ -176,12 +178,12 @@ def fit(
     run_folder = Path(out) if out is not None else _free_folder(recipe)
     _prepare(run_folder, recipe)
     fitted = fit_model(kind, config, data, training, seed=seed, folder=run_folder, quiet=quiet)
-    write_tensors(run_folder / "model.safetensors", fitted.model.state_dict())
+    write_tensors(run_folder / MODEL, fitted.model.state_dict())
     if isinstance(fitted.model, Recommender):
         embeddings = fitted.model.embed()
         tensors = {"user": embeddings.user, "item": embeddings.item}
-        write_tensors(run_folder / "embeddings.safetensors", tensors)
-    write_json(run_folder / "metrics.json", {"validation": fitted.validation, "training": fitted.facts})
+        write_tensors(run_folder / EMBEDDINGS, tensors)
+    write_json(run_folder / METRICS, {"validation": fitted.validation, "training": fitted.facts})
     # Finished from here on: killed before, the run goes on from its checkpoint; killed after, that is left over.
     write_manifest(run_folder, KIND, VERSION, {"model": model}, without="checkpoint")
     shutil.rmtree(run_folder / "checkpoint", ignore_errors=True)
@@ -218,7 +220,8 @@ def _prepare(folder: Path, recipe: Recipe) -> None:
                     where=str(folder),
                     do="repeat its settings to go on with it, or choose another folder",
                 )
-            (folder / "history.jsonl").unlink(missing_ok=True)
+            for name in ("history.jsonl", MODEL, EMBEDDINGS, METRICS):
+                (folder / name).unlink(missing_ok=True)
     elif folder.exists() and (not folder.is_dir() or any(not _leftover(path) for path in folder.iterdir())):
         raise ArtefactError("there is something else here", where=str(folder), do="choose a new or empty folder")
     # The recipe comes first: a folder that has it is known as a run, whenever the process is killed.
@@ -293,7 +296,7 @@ class Run:
             raise ArtefactError(
                 "this run is not finished", where=str(folder), do="run its 'palate train' command again to go on"
             )
-        read_manifest(folder, KIND, VERSION)
+        files = read_manifest(folder, KIND, VERSION)["files"]
         recipe = Recipe.read(folder / "recipe.yaml")
         dataset = data if isinstance(data, Dataset) else _dataset_of(recipe, folder, data)
         if dataset.fingerprint != recipe.data.fingerprint:
@@ -302,12 +305,12 @@ class Run:
                 where=recipe.data.catalogue or str(folder),
                 do="train again on the present data, or point to the old data with --data",
             )
-        return cls(folder, recipe, _scorer_of(recipe, folder, dataset), dataset)
+        return cls(folder, recipe, _scorer_of(recipe, folder, dataset, EMBEDDINGS in files), dataset)
 
     @property
     def metrics(self) -> dict[str, Any]:
         """`metrics.json`: validation, training facts, and test once it was measured."""
-        return read_json(self.folder / "metrics.json")
+        return read_json(self.folder / METRICS)
 
     def evaluate(self, *, mask: Mask = "train+valid") -> dict[str, float]:
         """Measure the test part, and note it in the run folder.
@@ -321,7 +324,7 @@ class Run:
         result = self.accuracy(mask)
         means = result.means()
         about = {"users": len(result.users), "all_users": len(self.data.users), "mask": mask}
-        replace_json(self.folder, "metrics.json", {**self.metrics, "test": means, "test_about": about})
+        replace_json(self.folder, METRICS, {**self.metrics, "test": means, "test_about": about})
         return means
 
     def accuracy(self, mask: Mask = "train+valid") -> Accuracy:
@@ -362,13 +365,13 @@ def _dataset_of(recipe: Recipe, folder: Path, moved: Path | str | None) -> Datas
     return Dataset.load(place, recipe.data.split, recipe.data.features)
 
 
-def _scorer_of(recipe: Recipe, folder: Path, dataset: Dataset) -> Scorer:
-    stored = folder / "embeddings.safetensors"
-    if stored.exists():
-        tensors, _ = read_tensors(stored)
+def _scorer_of(recipe: Recipe, folder: Path, dataset: Dataset, embedded: bool) -> Scorer:
+    if embedded:
+        tensors, _ = read_tensors(folder / EMBEDDINGS)
         return Embeddings(tensors["user"], tensors["item"])
     kind = MODELS[recipe.model]
-    model = build(kind, kind.Config.parse(recipe.settings), dataset, recipe.seed)
-    tensors, _ = read_tensors(folder / "model.safetensors")
+    config = kind.Config.parse(recipe.settings)
+    model = build(kind, config, dataset.inputs(), recipe.seed, recipe.train.precision)
+    tensors, _ = read_tensors(folder / MODEL)
     model.load_state_dict(tensors)
     return model.scorer()

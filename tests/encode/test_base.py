@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -75,6 +76,74 @@ def test_every_item_gets_the_row_of_its_own_content(inputs: list[str | None]) ->
     assert summary.encoded + summary.cached + summary.repeated + summary.absent == summary.items == len(inputs)
     assert (summary.cached, second.encoded, second.repeated) == (0, 0, summary.repeated)
     assert again.fingerprint == features.fingerprint
+
+
+class Read(Letters):
+    """The same, but each text is read first, in threads; "gone" cannot be. Records how many were read at each batch."""
+
+    def __init__(self, before: Callable[[int], None] = lambda batch: None) -> None:
+        super().__init__(before)
+        self.read: list[str] = []
+        self.ahead: list[int] = []
+        self.threads: set[int] = set()
+
+    def prepare(self, value: str) -> str:
+        self.threads.add(threading.get_ident())
+        self.read.append(value)
+        if "gone" in value:
+            raise DataError("the file is gone")
+        return f"{value} "
+
+    def encode_ready(self, ready: Sequence[str]) -> NDArray[np.float32]:
+        assert all(value.endswith(" ") for value in ready)
+        self.ahead.append(len(self.read))
+        return self.encode_batch(ready)
+
+
+def test_inputs_that_must_be_read_are_read_ahead_but_not_far(tmp_path: Path) -> None:
+    encoder = Read()
+    features, summary = encode(MANY[:60], encoder, ids=names(60), cache=RowCache(tmp_path, "letters 1"), quiet=True)
+    assert summary.encoded == 60
+    assert features.fingerprint == encode(MANY[:60], Letters(), ids=names(60), quiet=True)[0].fingerprint
+    assert sorted(encoder.read) == MANY[:60]
+    assert threading.get_ident() not in encoder.threads
+    # Two batches beyond the present one, of three texts each, and none before it is needed.
+    assert all(count <= 3 * (batch + 3) for batch, count in enumerate(encoder.ahead))
+    assert [len(batch) for batch in encoder.batches] == [3] * 20
+
+
+def test_what_cannot_be_read_does_not_disturb_its_batch() -> None:
+    encoder = Read()
+    inputs = ["aaaa", "gone", "b!", "cc", "gone gone", "a"]
+    features, summary = encode(inputs, encoder, ids=names(6), quiet=True)
+    assert features.present.tolist() == [True, False, False, True, False, True]
+    assert dict(summary.failed) == {
+        "item1": "the file is gone",
+        "item2": "it shouts",
+        "item4": "the file is gone",
+    }
+    assert sorted(encoder.read) == sorted(inputs)
+
+
+def test_control_c_while_reading_ahead_keeps_what_was_encoded(tmp_path: Path) -> None:
+    def stop(batch: int) -> None:
+        if batch == 3:
+            raise KeyboardInterrupt
+
+    cache = RowCache(tmp_path, "letters 1")
+    with pytest.raises(Interrupted, match="9 items were encoded and are kept"):
+        encode(MANY[:60], Read(stop), ids=names(60), cache=cache, quiet=True)
+    _, summary = encode(MANY[:60], Read(), ids=names(60), cache=cache, quiet=True)
+    assert (summary.cached, summary.encoded) == (9, 51)
+
+
+def test_a_defect_while_reading_is_not_hidden() -> None:
+    class Broken(Read):
+        def prepare(self, value: str) -> str:
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        encode(["a"], Broken(), ids=["x"], quiet=True)
 
 
 def test_batches_hold_texts_of_similar_length_the_longest_first() -> None:

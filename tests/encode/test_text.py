@@ -163,6 +163,13 @@ def test_without_the_extra_the_error_names_it(package: str, monkeypatch: pytest.
         build_encoder("minilm")
 
 
+def test_any_model_goes_by_its_honest_name_and_must_be_named(checkpoint: Path) -> None:
+    encoder = build_encoder("transformers-text", {"model": str(checkpoint), "max_tokens": 12})
+    assert encoder.identity == tiny(checkpoint, normalise=True).identity
+    with pytest.raises(ConfigError, match="say which model"):
+        build_encoder("transformers-text")
+
+
 def test_half_a_surrogate_pair_is_no_obstacle(checkpoint: Path) -> None:
     encoder = tiny(checkpoint)
     assert np.isfinite(encoder.encode_batch(["a \ud800 spy"])).all()

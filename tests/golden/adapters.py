@@ -60,9 +60,9 @@ def bm3_parameters(modalities: list[str]) -> dict[str, tuple[str, bool]]:
         "predictor_bias": ("predictor.bias", False),
     }
     for name in modalities:
-        table[f"{name}_features"] = (f"features.{name}.matrix", False)
-        table[f"{name}_weight"] = (f"projections.{name}.0.weight", False)
-        table[f"{name}_bias"] = (f"projections.{name}.0.bias", False)
+        table[f"{name}_features"] = (f"features.of_{name}.matrix", False)
+        table[f"{name}_weight"] = (f"projections.of_{name}.0.weight", False)
+        table[f"{name}_bias"] = (f"projections.of_{name}.0.bias", False)
     return table
 
 
@@ -98,4 +98,5 @@ def inputs_of(arrays: Arrays, users: int, items: int) -> ModelInputs:
 def draws_of(arrays: Arrays) -> dict[str, Tensor]:
     """The stored masks and noise by the name of the draw that they replace."""
     stored = {name.removeprefix("noise.in."): value for name, value in arrays.items() if name.startswith("noise.in.")}
-    return {name.removeprefix("mask_"): torch.from_numpy(value) for name, value in stored.items()}
+    content = {f"mask_{name}": f"content/{name}" for name in modalities_of(arrays)}
+    return {content.get(name, name.removeprefix("mask_")): torch.from_numpy(value) for name, value in stored.items()}

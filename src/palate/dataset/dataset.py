@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,6 +15,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from palate.core.errors import ConfigError, DataError
+from palate.core.seeds import numpy_generator
 from palate.dataset.inputs import ModelInputs, SourceNumbers
 from palate.dataset.settings import SplitConfig
 from palate.dataset.splits import PARTS, TEST, TRAIN, VALID, Part, split_rows, thin_rows
@@ -20,11 +23,12 @@ from palate.dataset.vocabulary import Vocabulary, codes
 from palate.encode.features import Features
 from palate.encode.store import FeatureStore
 from palate.graph.bipartite import Bipartite
-from palate.graph.rows import Int32Array, IntArray, Rows
+from palate.graph.rows import Int32Array, IntArray, Joined, Rows
 from palate.ingest.catalogue import Catalogue
 
 HeldOut = Literal["valid", "test"]
 Mask = Literal["train", "train+valid"]
+Order = Literal["ids", "items", "interactions"]
 FEW_WARM_USERS = 200
 
 
@@ -42,7 +46,7 @@ class Dataset:
         dislikes: U rows of disliked train items; None without ratings.
         features: modality → features, rows in item order.
         notes: what a person should know about this split, in plain words.
-        fingerprint: sha256 of all that a result depends on.
+        split_fingerprint: hex sha256 of settings, ids, parts and labels; equal when two runs share their split.
     """
 
     catalogue: Catalogue
@@ -55,7 +59,7 @@ class Dataset:
     dislikes: Rows | None
     features: dict[str, Features]
     notes: tuple[str, ...]
-    fingerprint: str
+    split_fingerprint: str
 
     @classmethod
     def load(cls, folder: Path | str, settings: SplitConfig, features: list[str] | None = None) -> Dataset:
@@ -86,6 +90,9 @@ class Dataset:
             DataError: for repeated pairs, or a split that the data do not support.
             ConfigError: when a rating scale needs a threshold that was not given.
         """
+        if catalogue.interactions.height == 0:
+            raise DataError("the catalogue has no interactions", where=catalogue.name)
+        _check_rows(catalogue, features or {})
         table = catalogue.interactions.sort("user_id", "item_id")
         sorted_users = table["user_id"].unique().sort()
         sorted_items = catalogue.items["item_id"].sort()
@@ -95,15 +102,24 @@ class Dataset:
         timestamps = _timestamps(table)
         given = _given_parts(table)
         assert settings.split is not None
+        shuffled = numpy_generator(settings.seed, "ties of time").permutation(len(user))
         part = split_rows(
-            settings.split, user, item, timestamps, given, seed=settings.seed, cold_share=settings.cold_share
+            settings.split,
+            user,
+            item,
+            timestamps,
+            given,
+            shuffled=shuffled,
+            seed=settings.seed,
+            cold_share=settings.cold_share,
         )
         stays = thin_rows(part, settings.thin, seed=settings.seed)
         positive, disliked = _labels(settings, table)
 
         users, user_row = Vocabulary.permuted("user", sorted_users, settings.seed)
         items, item_row = Vocabulary.permuted("item", sorted_items, settings.seed)
-        in_time = np.arange(len(user)) if timestamps is None else np.argsort(timestamps, kind="stable")
+        # Rows of one moment, or without any, are in random order: the order of ids may not show.
+        in_time = np.argsort(shuffled) if timestamps is None else np.lexsort((shuffled, timestamps))
 
         def rows_where(chosen: NDArray[np.bool_]) -> Rows:
             kept = in_time[chosen[in_time]]
@@ -119,6 +135,8 @@ class Dataset:
         if made["positives"]["train"].size == 0:
             raise DataError("no positive interaction is left to train on", do="lower positive, or use positive=all")
         dislikes = None if disliked is None else rows_where((part == TRAIN) & stays & disliked)
+        withheld = rows_where(~stays)
+        further = {"dislikes": {"train": dislikes}, "withheld": {"train": withheld}}
         return cls(
             catalogue=catalogue,
             settings=settings,
@@ -126,21 +144,39 @@ class Dataset:
             items=items,
             positives=made["positives"],
             seen=made["seen"],
-            withheld=rows_where(~stays),
+            withheld=withheld,
             dislikes=dislikes,
             features=taken,
             notes=tuple(_notes(settings, part, made["positives"], taken)),
-            fingerprint=_fingerprint(settings, users, items, made | {"dislikes": {"train": dislikes}}, taken),
+            split_fingerprint=_fingerprint(settings, users, items, made | further),
         )
 
-    def numbers(self, order: Literal["ids", "rows"] | None = None) -> SourceNumbers:
+    @cached_property
+    def fingerprint(self) -> str:
+        """Hex sha256 of all that a result depends on: the split and the features."""
+        digest = hashlib.sha256(self.split_fingerprint.encode())
+        for name, value in self.features.items():
+            digest.update(f"{name}:{value.fingerprint}".encode())
+        return digest.hexdigest()
+
+    def without_features(self) -> Dataset:
+        """The same split for models that look at no features, so that their runs do not depend on any."""
+        return self if not self.features else dataclasses.replace(self, features={})
+
+    def numbers(self, order: Order = "ids") -> SourceNumbers:
         """The place of each user and item in the source.
 
         Args:
-            order: "rows": by first appearance; "ids": by numeric id; None: by numeric id where all ids are numbers.
+            order: "ids": ids sorted as a person would, numbers in them by value; "items": the order of the item table;
+                "interactions": first appearance in the interactions. Users are in no table of their own.
         """
-        sources = (self.users, self.catalogue.interactions["user_id"]), (self.items, self.catalogue.items["item_id"])
-        return SourceNumbers(*(vocabulary.numbers(ids, order) for vocabulary, ids in sources))
+        met = self.catalogue.interactions
+        items = self.catalogue.items["item_id"]
+        if order == "interactions":
+            items = pl.concat([met["item_id"], items])
+        return SourceNumbers(
+            self.users.places(met["user_id"], by_id=order == "ids"), self.items.places(items, by_id=order == "ids")
+        )
 
     def inputs(self) -> ModelInputs:
         """What models are built from."""
@@ -151,25 +187,22 @@ class Dataset:
             seen=self.seen["train"],
             features=self.features,
             dislikes=self.dislikes,
-            numbers=self.numbers(),
+            numbers=self.numbers,
         )
 
-    def mask(self, part: HeldOut, mask: Mask = "train+valid") -> Rows:
+    def mask(self, part: HeldOut, mask: Mask = "train+valid") -> Joined:
         """The items that are no candidates when `part` is measured.
 
         Args:
             part: validation masks train rows alone.
             mask: at test, whether validation rows are masked too; "train" is for parity with published tables.
         """
-        hidden = self.seen["train"]
-        if self.withheld.size:
-            hidden = hidden.union(self.withheld)
-        return hidden.union(self.seen["valid"]) if part == "test" and mask == "train+valid" else hidden
+        hidden = (self.seen["train"], self.withheld)
+        return Joined((*hidden, self.seen["valid"]) if part == "test" and mask == "train+valid" else hidden)
 
-    def known(self) -> Rows:
+    def known(self) -> Joined:
         """Every interaction of each user: what a recommendation should not repeat."""
-        rows = self.seen["train"].union(self.seen["valid"]).union(self.seen["test"])
-        return rows.union(self.withheld) if self.withheld.size else rows
+        return Joined((*self.seen.values(), self.withheld))
 
     def describe(self) -> dict[str, Any]:
         """Sizes and settings, for reports."""
@@ -183,6 +216,16 @@ class Dataset:
             "settings": self.settings.model_dump(),
             "fingerprint": self.fingerprint,
         }
+
+
+def _check_rows(catalogue: Catalogue, features: Mapping[str, Features]) -> None:
+    ids = tuple(catalogue.items["item_id"])
+    for name, value in features.items():
+        if value.ids != ids:
+            raise DataError(
+                f"the rows of features '{name}' are not the catalogue's items in their order",
+                do="load them through FeatureStore.load(name, item_ids), which aligns them",
+            )
 
 
 def _refuse_repeats(table: pl.DataFrame, user: Int32Array, item: Int32Array, items: int) -> None:
@@ -240,6 +283,12 @@ def _labels(settings: SplitConfig, table: pl.DataFrame) -> tuple[NDArray[np.bool
     everything = np.ones(len(table), dtype=np.bool_)
     if not _holds(table, "rating"):
         return everything, None
+    wrong = len(table) - int(table["rating"].is_finite().sum())
+    if wrong:
+        raise DataError(
+            f"{wrong:,} interactions have no rating, or one that is not finite, and the others do",
+            do="drop these rows, as 'palate data import' does",
+        )
     rating = table["rating"].to_numpy()
     positive = everything if settings.positive == "all" else rating >= settings.positive
     return positive, None if settings.dislike is None else rating <= settings.dislike
@@ -289,7 +338,6 @@ def _fingerprint(
     users: Vocabulary,
     items: Vocabulary,
     rows: Mapping[str, Mapping[str, Rows | None]],
-    features: dict[str, Features],
 ) -> str:
     digest = hashlib.sha256(settings.model_dump_json().encode())
     for vocabulary in (users, items):
@@ -297,6 +345,4 @@ def _fingerprint(
     for kind in rows.values():
         for part in filter(None, kind.values()):
             digest.update(part.pointer.tobytes() + part.columns.tobytes())
-    for name, value in features.items():
-        digest.update(f"{name}:{value.fingerprint}".encode())
     return digest.hexdigest()

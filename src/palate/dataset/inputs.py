@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from palate.encode.features import Features
@@ -31,7 +32,7 @@ class ModelInputs:
         seen: every train interaction whatever its rating; negatives are not drawn from it.
         features: modality → N × D float32 rows with a presence mask.
         dislikes: train interactions rated as disliked, each user's in order of time; None without ratings.
-        numbers: places in the source, for the leak canary alone.
+        numbers: gives the places in the source, for the leak canary alone.
     """
 
     users: int
@@ -40,4 +41,4 @@ class ModelInputs:
     seen: Rows
     features: dict[str, Features]
     dislikes: Rows | None = None
-    numbers: SourceNumbers | None = None
+    numbers: Callable[[], SourceNumbers] | None = None

@@ -25,6 +25,7 @@ def split_rows(
     timestamps: IntArray | None,
     given: Part | None,
     *,
+    shuffled: IntArray,
     seed: int,
     cold_share: float,
 ) -> Part:
@@ -41,20 +42,19 @@ def split_rows(
         users, items: row numbers in vocabularies that do not depend on file order.
         timestamps: one for each row, or None.
         given: parts from the data, or None.
-        seed: of the order and its ties.
+        shuffled: a random permutation of the rows: their order in `random`, and what breaks ties of time.
+        seed: of the choice of cold items.
         cold_share: share of items held out by `cold-items`.
 
     Raises:
         DataError: when the split needs timestamps or a split column that the data lack.
     """
-    generator = numpy_generator(seed, "split")
-    shuffled = generator.permutation(len(users))
     if kind == "given":
         if given is None:
             raise DataError("split 'given' needs a split column", do="choose another split, or import one")
         return given
     if kind == "cold-items":
-        return _cold_items(items, cold_share, generator)
+        return _cold_items(items, cold_share, numpy_generator(seed, "cold items"))
     if kind == "random":
         return _held_out_last(users, shuffled, shares=True)
     if timestamps is None:

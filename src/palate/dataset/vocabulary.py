@@ -3,9 +3,9 @@ so that neither the order of a file nor that of the ids says anything about an i
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from functools import cached_property
-from typing import Literal
 
 import numpy as np
 import polars as pl
@@ -65,27 +65,27 @@ class Vocabulary:
         """
         return np.array([self.row(name) for name in names], dtype=np.int64)
 
-    def numbers(self, source: pl.Series, order: Literal["ids", "rows"] | None) -> IntArray:
+    def places(self, source: pl.Series, *, by_id: bool) -> IntArray:
         """The place of each row's id in the source.
 
         Args:
             source: ids in source order, repeats allowed, each id at least once.
-            order: "rows": by first appearance; "ids": by numeric id; None: by numeric id where all ids are numbers.
+            by_id: order the ids themselves, numbers in them by value; else by first appearance.
         """
         first = source.unique(maintain_order=True)
-        numeric = first.cast(pl.Int64, strict=False)
-        if order == "ids" or (order is None and numeric.null_count() == 0):
-            first = first.gather(numeric.arg_sort(nulls_last=True))
+        if by_id:
+            first = pl.Series("id", sorted(first, key=_natural), dtype=pl.String)
         sorted_ids = self.ids.sort()
-        numbers = np.empty(len(self), dtype=np.int64)
-        row_of_place = np.empty(len(self), dtype=np.int64)
-        row_of_place[codes(self.ids, sorted_ids)] = np.arange(len(self))
-        numbers[row_of_place[codes(first, sorted_ids)]] = np.arange(len(self))
-        return numbers
+        row_of_sorted = np.empty(len(self), dtype=np.int64)
+        row_of_sorted[codes(self.ids, sorted_ids)] = np.arange(len(self))
+        places = np.empty(len(self), dtype=np.int64)
+        places[row_of_sorted[codes(first, sorted_ids)]] = np.arange(len(self))
+        return places
 
-    def names(self, rows: IntArray) -> list[str]:
-        """Ids of row numbers."""
-        return self.ids.gather(rows).to_list()
+
+def _natural(name: str) -> list[tuple[int, str]]:
+    # "u9" before "u10": digit runs by value, the rest as text; texts and numbers alternate, so they never meet.
+    return [(int(part), "") if place % 2 else (0, part) for place, part in enumerate(re.split(r"([0-9]+)", name))]
 
 
 def codes(values: pl.Series, sorted_ids: pl.Series) -> Int32Array:

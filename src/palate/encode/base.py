@@ -10,7 +10,7 @@ import hashlib
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,7 @@ from palate.core.config import Config
 from palate.core.errors import ConfigError, DataError, Interrupted
 from palate.core.progress import Progress, duration, progress
 from palate.core.registry import Registry
+from palate.encode.ahead import prepared_ahead
 from palate.encode.features import Features
 
 if TYPE_CHECKING:
@@ -78,6 +79,40 @@ class Encoder(Protocol[Given]):
         ...
 
 
+@runtime_checkable
+class Preparing(Protocol):
+    """An encoder that reads its inputs one by one, as files are: in threads of their own, ahead of the model."""
+
+    def prepare(self, value: Any) -> Any:
+        """One input as `encode_ready` takes it; safe to call from several threads.
+
+        Raises:
+            DataError: when the input cannot be read.
+        """
+        ...
+
+    def encode_ready(self, ready: Sequence[Any]) -> NDArray[np.float32]:
+        """Rows of prepared inputs, float32, len(ready) × width.
+
+        Raises:
+            DataError: as `Encoder.encode_batch`.
+        """
+        ...
+
+
+@runtime_checkable
+class Fitting(Protocol):
+    """An encoder that must see all inputs before it can encode one, as a vocabulary is made of them."""
+
+    def fit(self, inputs: Sequence[Any]) -> Encoder[Any]:
+        """The encoder for these inputs (None where an item has none); what it learnt is part of its identity.
+
+        Raises:
+            DataError: when there is nothing to learn from.
+        """
+        ...
+
+
 @dataclass(frozen=True)
 class EncoderEntry:
     """One registered encoder: listed without loading it, built on demand.
@@ -87,12 +122,14 @@ class EncoderEntry:
         summary: one line for people who choose.
         config: the class of its settings.
         build: makes the encoder from its settings.
+        cached: its rows are worth keeping; False where making them costs less than finding them.
     """
 
     modality: str
     summary: str
     config: type[Config]
     build: Callable[[Any], Encoder[Any]]
+    cached: bool = True
 
 
 ENCODERS: Registry[EncoderEntry] = Registry("encoder")
@@ -252,12 +289,18 @@ class _Work(Generic[Input]):
 
     def run(self, shown: Progress) -> None:
         """Encode what is to do, batch by batch."""
-        for start in range(0, len(self.todo), self.encoder.batch_size):
-            batch = self.todo[start : start + self.encoder.batch_size]
-            self._encode(batch)
-            shown.advance(len(batch))
-            if len(self.pending) >= SHARD_ROWS:
-                self.flush()
+        size = self.encoder.batch_size
+        batches = [self.todo[start : start + size] for start in range(0, len(self.todo), size)]
+        inputs = ([self._value(content) for content in batch] for batch in batches)
+        if isinstance(self.encoder, Preparing):
+            with prepared_ahead(self.encoder.prepare, inputs) as outcomes:
+                for batch, ready in zip(batches, outcomes, strict=True):
+                    self._encode(*self._sound(batch, ready), self.encoder.encode_ready)
+                    self._report(shown, len(batch))
+        else:
+            for batch, values in zip(batches, inputs, strict=True):
+                self._encode(batch, values, self.encoder.encode_batch)
+                self._report(shown, len(batch))
         self.flush()
 
     def flush(self) -> None:
@@ -282,16 +325,34 @@ class _Work(Generic[Input]):
         present[list(self.failed)] = False
         return self.matrix, present
 
-    def _encode(self, batch: list[int]) -> None:
-        values = [self._value(content) for content in batch]
+    def _report(self, shown: Progress, done: int) -> None:
+        shown.advance(done)
+        if len(self.pending) >= SHARD_ROWS:
+            self.flush()
+
+    def _sound(self, batch: list[int], ready: Sequence[Any]) -> tuple[list[int], list[Any]]:
+        """What could be prepared; the rest failed."""
+        kept: list[tuple[int, Any]] = []
+        for content, outcome in zip(batch, ready, strict=True):
+            if isinstance(outcome, DataError):
+                self.failed[self.first[content]] = outcome.what
+            else:
+                kept.append((content, outcome))
+        return [content for content, _ in kept], [outcome for _, outcome in kept]
+
+    def _encode(
+        self, batch: list[int], values: list[Any], function: Callable[[Sequence[Any]], NDArray[np.float32]]
+    ) -> None:
+        if not batch:
+            return
         try:
-            rows = self.encoder.encode_batch(values)
+            rows = function(values)
         except DataError as error:
             if len(batch) == 1:
                 self.failed[self.first[batch[0]]] = error.what
                 return
-            for content in batch:
-                self._encode([content])
+            for content, value in zip(batch, values, strict=True):
+                self._encode([content], [value], function)
             return
         if rows.shape != (len(batch), self.encoder.width) or rows.dtype != np.float32:
             raise TypeError(

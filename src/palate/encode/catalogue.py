@@ -2,18 +2,141 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from palate.core.errors import ConfigError
-from palate.encode.base import ENCODERS, EncodeSummary, build_encoder, encode
+import polars as pl
+
+from palate.core.errors import ConfigError, DataError, MissingDependency, unknown_name
+from palate.encode.base import ENCODERS, Encoder, EncodeSummary, Fitting, build_encoder, encode
+from palate.encode.categories import CategoriesEncoder, category_columns, item_categories
+from palate.encode.media import media_files
 from palate.encode.precomputed import PrecomputedSummary, read_precomputed
 from palate.encode.store import FeatureStore, RowCache
-from palate.encode.text import item_texts
+from palate.encode.text import TEXT_COLUMNS, item_texts
 from palate.ingest.catalogue import Catalogue
 
-DEFAULT_ENCODERS = {"text": "minilm"}
+
+@dataclass(frozen=True)
+class Content:
+    """How a catalogue holds one kind of content.
+
+    Args:
+        encoder: the default encoder of this kind.
+        there: whether the catalogue has any.
+        inputs: one input per item for an encoder of this kind, read from the given columns or from the usual ones.
+    """
+
+    encoder: str
+    there: Callable[[Catalogue], bool]
+    inputs: Callable[[Catalogue, Sequence[str] | None, Encoder[Any]], Sequence[Any]]
+
+
+def _texts(catalogue: Catalogue, columns: Sequence[str] | None, encoder: Encoder[Any]) -> Sequence[Any]:
+    return item_texts(catalogue.items, columns)
+
+
+def _categories(catalogue: Catalogue, columns: Sequence[str] | None, encoder: Encoder[Any]) -> Sequence[Any]:
+    separator = encoder.config.separator if isinstance(encoder, CategoriesEncoder) else None
+    return item_categories(catalogue.items, columns, separator)
+
+
+def _media(catalogue: Catalogue, columns: Sequence[str] | None, encoder: Encoder[Any]) -> Sequence[Any]:
+    return media_files(catalogue.items, encoder.modality, catalogue.media_folder, columns)
+
+
+def _filled(items: pl.DataFrame, names: Sequence[str]) -> bool:
+    return any(name in items.columns and items[name].null_count() < items.height for name in names)
+
+
+# In the order in which they are encoded: the slowest last.
+CONTENTS: dict[str, Content] = {
+    "text": Content("minilm", lambda catalogue: _filled(catalogue.items, TEXT_COLUMNS), _texts),
+    "categories": Content("multihot", lambda catalogue: bool(category_columns(catalogue.items)), _categories),
+    "audio": Content("logmel", lambda catalogue: _filled(catalogue.items, ["audio"]), _media),
+    "image": Content("efficientnet-lite0", lambda catalogue: _filled(catalogue.items, ["image"]), _media),
+}
+
+
+@dataclass(frozen=True)
+class EncodeReport:
+    """What a call of `encode_all` did.
+
+    Args:
+        summaries: one per modality that was encoded and stored.
+        skipped: modalities that could not be, with the reason.
+    """
+
+    summaries: tuple[EncodeSummary, ...]
+    skipped: tuple[tuple[str, str], ...] = ()
+
+    def __str__(self) -> str:
+        lines = [str(summary) for summary in self.summaries]
+        return "\n".join([*lines, *(f"{name}: skipped: {reason}" for name, reason in self.skipped)])
+
+
+def encode_all(
+    folder: Path,
+    modalities: Sequence[str] | None = None,
+    encoder: str | None = None,
+    columns: Sequence[str] | None = None,
+    settings: Mapping[str, Any] | None = None,
+    *,
+    quiet: bool = False,
+) -> EncodeReport:
+    """Encode the content of every item of a catalogue and store it, one modality after the other.
+
+    Args:
+        folder: the catalogue.
+        modalities: the features' names; None for all kinds of content that the catalogue has, or for the kind that
+            `encoder` reads. A name that is no kind of content needs an `encoder`.
+        encoder: a registered encoder for the one modality; None for each kind's default.
+        columns: item columns that are read for the one modality; None for the usual ones.
+        settings: the encoder's settings, for the one modality.
+        quiet: show no progress.
+
+    Raises:
+        DataError: when there is nothing to encode, or none of a modality's files can be read.
+        ArtefactError, ConfigError, MissingDependency, Interrupted: see `encode` and `Catalogue.load`.
+    """
+    catalogue = Catalogue.load(folder)
+    if modalities is not None:
+        names = list(dict.fromkeys(modalities))
+    elif encoder is not None:
+        names = [ENCODERS[encoder].modality]
+    else:
+        names = [name for name, content in CONTENTS.items() if content.there(catalogue)]
+        if not names:
+            raise DataError(
+                f"the catalogue has no content to encode; looked for {', '.join(CONTENTS)}",
+                where=str(folder),
+                do="import items with a title, a description, genres, or paths of pictures or sounds; "
+                "or bring ready-made rows",
+            )
+    if len(names) != 1 and (encoder is not None or columns is not None or settings):
+        raise ConfigError(
+            f"an encoder, columns and settings go with one modality, not with {len(names)}: {', '.join(names)}",
+            do="name one modality",
+        )
+    plans = [(name, *_plan(name, encoder)) for name in names]
+    summaries: list[EncodeSummary] = []
+    skipped: list[tuple[str, MissingDependency | DataError]] = []
+    for name, chosen, content in plans:
+        try:
+            summaries.append(_encode_one(catalogue, folder, name, chosen, content, columns, settings, quiet=quiet))
+        except (MissingDependency, DataError) as error:
+            # What somebody asked for by name must not be missing silently.
+            if modalities is not None or encoder is not None:
+                raise
+            skipped.append((name, error))
+    if not summaries and skipped:
+        raise skipped[0][1]
+    return EncodeReport(
+        tuple(summaries),
+        tuple((name, f"{error.what}{f' ({error.do})' if error.do else ''}") for name, error in skipped),
+    )
 
 
 def encode_text(
@@ -25,29 +148,48 @@ def encode_text(
     *,
     quiet: bool = False,
 ) -> EncodeSummary:
-    """Encode the words of every item of a catalogue and store them as features `name`.
+    """Encode the words of every item of a catalogue and store them as features `name`; see `encode_all`."""
+    return encode_all(folder, [name], encoder, columns, settings, quiet=quiet).summaries[0]
 
-    Args:
-        folder: the catalogue.
-        name: the features' name.
-        encoder: a registered text encoder; None for the default.
-        columns: item columns whose words are read, joined in this order; None for all columns that hold words.
-        settings: the encoder's settings.
 
-    Raises:
-        ArtefactError, ConfigError, MissingDependency, Interrupted: see `encode` and `Catalogue.load`.
-    """
-    if encoder is None and name not in DEFAULT_ENCODERS:
+def _plan(name: str, encoder: str | None) -> tuple[str, Content]:
+    """The encoder for features of that name, and the content that it reads."""
+    if encoder is None and name not in CONTENTS:
         raise ConfigError(
-            f"there is no encoder for '{name}' yet",
-            do=f"name one with --encoder ({', '.join(ENCODERS)}), or bring ready-made rows with --from",
+            unknown_name("modality", name, CONTENTS),
+            do=f"take one of {', '.join(CONTENTS)}; or name an encoder with --encoder ({', '.join(ENCODERS)}), "
+            "or bring ready-made rows with --from",
         )
-    catalogue = Catalogue.load(folder)
-    built = build_encoder(encoder or DEFAULT_ENCODERS[name], settings)
-    texts = item_texts(catalogue.items, columns)
+    chosen = encoder if encoder is not None else CONTENTS[name].encoder
+    return chosen, CONTENTS[ENCODERS[chosen].modality]
+
+
+def _encode_one(
+    catalogue: Catalogue,
+    folder: Path,
+    name: str,
+    encoder: str,
+    content: Content,
+    columns: Sequence[str] | None,
+    settings: Mapping[str, Any] | None,
+    *,
+    quiet: bool,
+) -> EncodeSummary:
+    built = build_encoder(encoder, settings)
+    inputs = content.inputs(catalogue, columns, built)
+    if isinstance(built, Fitting):
+        built = built.fit(inputs)
     ids = catalogue.items["item_id"].to_list()
-    cache = RowCache(None, built.identity)
-    features, summary = encode(texts, built, ids=ids, cache=cache, name=name, quiet=quiet)
+    cache = RowCache(None, built.identity) if ENCODERS[encoder].cached else None
+    features, summary = encode(inputs, built, ids=ids, cache=cache, name=name, quiet=quiet)
+    if summary.failed and not features.present.any():
+        item, reason = summary.failed[0]
+        raise DataError(
+            f"none of the {len(summary.failed):,} items with content could be encoded as {name}; "
+            f"item '{item}': {reason}",
+            where=str(catalogue.media_folder or folder),
+            do="check that the files are where the catalogue says; what was stored before is kept",
+        )
     FeatureStore(folder).save(features)
     return summary
 

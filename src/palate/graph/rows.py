@@ -68,7 +68,7 @@ class Rows:
 
     def take(self, rows: NDArray[np.integer]) -> Rows:
         """The rows `rows`, in that order."""
-        lengths = self.lengths[rows]
+        lengths = self.pointer[rows + 1] - self.pointer[rows]
         pointer = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
         source = np.repeat(self.pointer[rows] - pointer[:-1], lengths) + np.arange(pointer[-1])
         return Rows(pointer, self.columns[source], self.width)
@@ -81,6 +81,24 @@ class Rows:
         """Each row's own entries followed by those of `other`."""
         rows = np.concatenate([self.row_of_entry(), other.row_of_entry()])
         return Rows.from_pairs(rows, np.concatenate([self.columns, other.columns]), self.count, self.width)
+
+
+@dataclass(frozen=True, eq=False)
+class Joined:
+    """Several `Rows` of the same shape, read as one without building their union.
+
+    Attributes:
+        parts: at least one.
+    """
+
+    parts: tuple[Rows, ...]
+
+    def take(self, rows: NDArray[np.integer]) -> Rows:
+        """The rows `rows`, each with the entries of all parts, in the order of the parts."""
+        taken = self.parts[0].take(rows)
+        for part in self.parts[1:]:
+            taken = taken.union(part.take(rows))
+        return taken
 
 
 def pointers(rows: NDArray[np.integer], count: int) -> IntArray:

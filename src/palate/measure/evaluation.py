@@ -5,11 +5,14 @@ from __future__ import annotations
 import numpy as np
 
 from palate.graph.rows import Rows
-from palate.measure.metrics import CUTS, Accuracy, accuracy, hits
-from palate.measure.ranking import Scored, top_items
+from palate.measure.metrics import CUTS, Accuracy, Values, accuracy, hits
+from palate.measure.ranking import Masking, ranked_blocks
+from palate.models.base import Scorer
 
 
-def evaluate(scorer: Scored, positives: Rows, mask: Rows, *, seed: int = 0, cuts: tuple[int, ...] = CUTS) -> Accuracy:
+def evaluate(
+    scorer: Scorer, positives: Rows, mask: Masking, *, seed: int = 0, cuts: tuple[int, ...] = CUTS
+) -> Accuracy:
     """Rank all items for every user with a held-out positive and measure the lists.
 
     Args:
@@ -20,7 +23,11 @@ def evaluate(scorer: Scored, positives: Rows, mask: Rows, *, seed: int = 0, cuts
         cuts: list lengths.
     """
     users = np.flatnonzero(positives.lengths)
-    items, _ = top_items(scorer, users, max(cuts), mask=mask, seed=seed)
-    held_out = positives.take(users)
-    local = np.arange(len(users), dtype=np.int64)
-    return Accuracy(users, accuracy(hits(items, local, held_out), held_out.lengths, cuts))
+    parts: list[dict[str, Values]] = []
+    for block, items, _ in ranked_blocks(scorer, users, max(cuts), mask=mask, seed=seed):
+        held_out = positives.take(block)
+        hit = hits(items, np.arange(len(block), dtype=np.int64), held_out)
+        parts.append(accuracy(hit, held_out.lengths, cuts))
+    if not parts:
+        parts = [accuracy(np.zeros((0, max(cuts)), dtype=np.bool_), np.zeros(0, dtype=np.int64), cuts)]
+    return Accuracy(users, {name: np.concatenate([part[name] for part in parts]) for name in parts[0]})

@@ -5,7 +5,7 @@ Ties are broken by a seeded random priority of the (user, item) pair: never by i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from typing import Protocol
 
 import numpy as np
@@ -16,26 +16,24 @@ from torch import Tensor
 from palate.core.errors import TrainingError
 from palate.core.seeds import torch_generator
 from palate.graph.rows import Rows
+from palate.models.base import Scorer
 
 BLOCK_BYTES = 16 * 1024 * 1024
+# Items looked at beyond the list's end, among which most ties are settled.
+SPARE = 8
 NOBODY = -1
 
 
-class Scored(Protocol):
-    """What ranking needs of a scorer."""
+class Masking(Protocol):
+    """What hides items: `Rows`, or several read as one."""
 
-    @property
-    def items(self) -> int:
-        """Number of items."""
-        ...
-
-    def score_block(self, users: Tensor) -> Tensor:
-        """len(users) × items."""
+    def take(self, rows: NDArray[np.int64]) -> Rows:
+        """The hidden items of the users `rows`."""
         ...
 
 
 def top_items(
-    scorer: Scored, users: NDArray[np.int64], k: int, *, mask: Rows | None = None, seed: int = 0
+    scorer: Scorer, users: NDArray[np.int64], k: int, *, mask: Masking | None = None, seed: int = 0
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """The k best items of each user, best first.
 
@@ -60,19 +58,19 @@ def top_items(
 
 
 def ranked_blocks(
-    scorer: Scored, users: NDArray[np.int64], k: int, *, mask: Rows | None = None, seed: int = 0
+    scorer: Scorer, users: NDArray[np.int64], k: int, *, mask: Masking | None = None, seed: int = 0
 ) -> Generator[tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]], None, None]:
     """As `top_items`, one block of users after the other: (users, items, scores)."""
     k = min(k, scorer.items)
     size = max(1, BLOCK_BYTES // (4 * max(1, scorer.items)))
-    priority = _priorities(scorer.items, seed)
+    priorities = Priorities(scorer.items, seed)
     for start in range(0, len(users), size):
         block = users[start : start + size]
         with torch.inference_mode():
             scores = scorer.score_block(torch.from_numpy(block))
             if mask is not None:
-                scores = _masked(scores, mask.take(block))
-            values, items = torch.topk(scores, min(k + 1, scores.shape[1]), dim=1)
+                scores = _hidden(scores, mask.take(block))
+            values, items = torch.topk(scores, min(k + SPARE, scores.shape[1]), dim=1)
             if bool(torch.isnan(values[:, 0]).any()):
                 user = int(block[int(torch.isnan(values[:, 0]).nonzero()[0, 0])])
                 raise TrainingError(
@@ -80,48 +78,69 @@ def ranked_blocks(
                     where=f"user row {user}",
                     do="it has diverged, or was given such features: train again with a lower learning rate",
                 )
-            tied = (values[:, 1:] == values[:, :-1]).any(1).nonzero().squeeze(1)
-            values, items = values[:, :k].clone(), items[:, :k].clone()
-            if len(tied):
-                chosen = _break_ties(scores[tied], priority(block[tied.cpu().numpy()]).to(scores.device), k)
-                items[tied] = chosen
-                values[tied] = scores[tied].gather(1, chosen)
+            _settle_ties(scores, values, items, k, priorities, block)
+            items = items[:, :k]
+            values = scores.gather(1, items)
             items = items.masked_fill(values == -torch.inf, NOBODY)
         yield block, items.cpu().numpy(), values.double().cpu().numpy()
 
 
-def _masked(scores: Tensor, hidden: Rows) -> Tensor:
+def _settle_ties(
+    scores: Tensor, values: Tensor, items: Tensor, k: int, priorities: Priorities, users: NDArray[np.int64]
+) -> None:
+    """Put the first k of `items` (and no others) into the order of score and priority, in place."""
+    tied = (values[:, 1:] == values[:, :-1])[:, :k].any(1)
+    # A tie at the end of the list may reach beyond what was looked at; then all items are looked at.
+    beyond = tied & (values[:, -1] == values[:, k - 1]) & (values.shape[1] < scores.shape[1])
+    near, far = (tied & ~beyond).nonzero()[:, 0], beyond.nonzero()[:, 0]
+    for rows in (near, far):
+        if len(rows):
+            own, owners = scores[rows], users[rows.cpu().numpy()]
+            found = _everywhere(own, priorities, owners, k) if rows is far else items[rows]
+            items[rows, :k] = _by_score_and_priority(own, found, priorities.of(owners, found))[:, :k]
+
+
+def _hidden(scores: Tensor, hidden: Rows) -> Tensor:
     rows = torch.from_numpy(hidden.row_of_entry()).to(scores.device)
     columns = torch.from_numpy(hidden.columns.astype(np.int64)).to(scores.device)
-    # A scorer may hand out views of its own tables.
+    # A scorer may hand out a view of its own table.
     return scores.clone().index_put_((rows, columns), scores.new_tensor(-torch.inf))
 
 
-def _priorities(items: int, seed: int) -> Callable[[NDArray[np.int64]], Tensor]:
-    """A function that gives the random priorities, len(users) × items, of users' ties.
+class Priorities:
+    """Random priorities of (user, item) pairs, 31 bits each.
 
-    A pair's priority mixes a user's and an item's random number, so that every user has an order
-    of its own without a table of all pairs.
+    A pair's priority mixes a user's and an item's random number, so that every user has an order of its own without a
+    table of all pairs.
+
+    Args:
+        items: number of items.
+        seed: of the numbers.
     """
-    item_key = torch.randint(0, 2**31, (items,), generator=torch_generator(seed, "ties"))
 
-    def of(users: NDArray[np.int64]) -> Tensor:
-        user_key = torch.from_numpy(users * 0x9E3779B1 % 2**31)
-        mixed = (item_key ^ user_key[:, None]) * 0x2545F4914F6CDD1D
+    def __init__(self, items: int, seed: int) -> None:
+        self.item_key = torch.randint(0, 2**31, (items,), generator=torch_generator(seed, "ties"))
+
+    def of(self, users: NDArray[np.int64], items: Tensor | None = None) -> Tensor:
+        """The priorities of `items` (len(users) × n; None: all items) for each user: len(users) × n."""
+        user_key = torch.from_numpy(users * 0x9E3779B1 % 2**31)[:, None]
+        item_key = self.item_key if items is None else self.item_key[items.cpu()]
+        mixed = (item_key ^ user_key) * 0x2545F4914F6CDD1D
         # Twice, or some distant pairs of users would share much of their order.
         mixed = (mixed ^ (mixed >> 32)) * 0x2545F4914F6CDD1D
-        return (mixed >> 33) & 0x7FFFFFFF
+        priority = (mixed >> 33) & 0x7FFFFFFF
+        return priority if items is None else priority.to(items.device)
 
-    return of
 
-
-def _break_ties(scores: Tensor, priority: Tensor, k: int) -> Tensor:
-    """The k best columns of each row by (score, priority), best first."""
+def _everywhere(scores: Tensor, priorities: Priorities, users: NDArray[np.int64], k: int) -> Tensor:
+    """The k best columns of each row by (score, priority), in no order: all rows × items are looked at."""
     threshold = torch.topk(scores, k, dim=1).values[:, -1:]
     # All above the threshold enter; at the threshold those of the highest priority.
     level = torch.where(scores > threshold, 2.0, torch.where(scores == threshold, 1.0, 0.0)).double()
-    chosen = torch.topk(level + priority.double() / 2**31, k, dim=1).indices
-    by_priority = priority.gather(1, chosen).argsort(dim=1, descending=True, stable=True)
-    chosen = chosen.gather(1, by_priority)
-    by_score = scores.gather(1, chosen).argsort(dim=1, descending=True, stable=True)
-    return chosen.gather(1, by_score)
+    return torch.topk(level + priorities.of(users).to(scores.device).double() / 2**31, k, dim=1).indices
+
+
+def _by_score_and_priority(scores: Tensor, columns: Tensor, priority: Tensor) -> Tensor:
+    """`columns` of each row, best score first, equal scores by descending priority."""
+    columns = columns.gather(1, priority.argsort(dim=1, descending=True, stable=True))
+    return columns.gather(1, scores.gather(1, columns).argsort(dim=1, descending=True, stable=True))

@@ -94,11 +94,13 @@ class Model(nn.Module, ABC):
         Config: its settings. `Config.official()`, where there is one, is the preset of the released code.
         title: the name people use.
         source: the paper.
+        modal: it uses item features and wants at least one modality.
     """
 
     Config: ClassVar[type[Config]]
     title: ClassVar[str]
     source: ClassVar[str]
+    modal: ClassVar[bool] = False
 
     @abstractmethod
     def __init__(self, config: Config, inputs: ModelInputs) -> None:
@@ -114,11 +116,9 @@ class Recommender(Model):
 
     Class attributes:
         needs: what it asks of the loop.
-        modal: it uses item features and wants at least one modality.
     """
 
     needs: ClassVar[Needs] = Needs()
-    modal: ClassVar[bool] = False
 
     @abstractmethod
     def loss(self, batch: Batch, draws: Draws) -> dict[str, Tensor]:

@@ -19,7 +19,7 @@ from palate.core.width import ColumnLinear, table_norm
 from palate.dataset.inputs import ModelInputs
 from palate.graph.bipartite import mean_of_layers
 from palate.models.base import MODELS, Batch, Embeddings, Needs, Recommender
-from palate.models.layers import FeatureTable, Projection, node_table, require_features
+from palate.models.layers import FeatureTable, Projection, key_of, node_table, require_features
 from palate.models.losses import batch_squared, cosine_distance
 
 
@@ -84,16 +84,17 @@ class BM3(Recommender):
         super().__init__(config, inputs)
         require_features(self.title, inputs.features)
         self.config = config
+        self.modalities = tuple(inputs.features)
         self.users = inputs.users
         self.user_id = node_table(inputs.users, config.dim)
         self.item_id = node_table(inputs.items, config.dim)
         self.predictor = ColumnLinear(config.dim, config.dim)
         self.features = nn.ModuleDict(
-            {name: FeatureTable(features, config.train_features) for name, features in inputs.features.items()}
+            {key_of(name): FeatureTable(features, config.train_features) for name, features in inputs.features.items()}
         )
         self.projections = nn.ModuleDict(
             {
-                name: Projection(features.matrix.shape[1], config.dim, config.projection_layers)
+                key_of(name): Projection(features.width, config.dim, config.projection_layers)
                 for name, features in inputs.features.items()
             }
         )
@@ -117,10 +118,13 @@ class BM3(Recommender):
             "item_to_user": cosine_distance(item_online, user_target.detach()),
         }
         aligned = item_target.detach() if config.align_stops_target else item_target
-        for name in self.projections:
-            content, present = self.project(name, positives)
-            online = self.predictor(content)
-            target = draws.dropout(name, content, config.dropout, positives).detach()
+        # An item that several rows share is projected once.
+        distinct, place = torch.unique(positives, return_inverse=True)
+        for name in self.modalities:
+            content, present = self.project(name, distinct)
+            target = draws.dropout(f"content/{name}", content, config.dropout, distinct).detach()
+            online, target = self.predictor(content).index_select(0, place), target.index_select(0, place)
+            present = None if present is None else present.index_select(0, place)
             terms[f"align_{name}"] = config.content_weight * cosine_distance(online, aligned, present)
             terms[f"mask_{name}"] = config.content_weight * cosine_distance(online, target, present)
         if config.penalty == "table-norm":
@@ -132,9 +136,9 @@ class BM3(Recommender):
 
     def project(self, name: str, items: Tensor) -> tuple[Tensor, Tensor | None]:
         """h_m = X_m W_m + b_m of `items` alone (B × d), and which of them have this modality (None: all)."""
-        table = self.features[name]
+        table = self.features[key_of(name)]
         assert isinstance(table, FeatureTable)
-        return self.projections[name](table.rows(items)), table.present_rows(items)
+        return self.projections[key_of(name)](table.rows(items)), table.present_rows(items)
 
     @torch.inference_mode()
     def embed(self) -> Embeddings:

@@ -64,6 +64,11 @@ class Projection(nn.Sequential):
         super().__init__(*steps)
 
 
+def key_of(modality: str) -> str:
+    """The key of a modality's submodule; a bare name such as "type" may be one of the module's own attributes."""
+    return f"of_{modality}"
+
+
 def node_table(count: int, width: int) -> nn.Parameter:
     """A trained table of `count` × `width`, Xavier-uniform."""
     return nn.Parameter(nn.init.xavier_uniform_(torch.empty(count, width)))

@@ -31,6 +31,7 @@ class Position:
         seconds: spent so far, all sittings together.
         finished: why the loop ended; empty while it has not.
         history: one entry for each finished epoch.
+        threads: of the arithmetic when this was stored; another number may move the last bits.
     """
 
     epoch: int = 1
@@ -43,6 +44,7 @@ class Position:
     finished: str = ""
     terms: list[str] = field(default_factory=list[str])
     history: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
+    threads: int = 0
 
 
 def write_checkpoint(
@@ -67,6 +69,7 @@ def write_checkpoint(
         tensors |= {f"optimiser/{index}/{key}": value for key, value in state.items()}
     if sums is not None:
         tensors["sums"] = sums
+    position.threads = torch.get_num_threads()
     facts = {"version": VERSION, "identity": identity, "position": asdict(position)}
     write_tensors(folder / STATE, tensors, {"palate": json.dumps(facts)})
 

@@ -124,6 +124,7 @@ class Loop:
             parameters, lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True
         )
         self.position = Position()
+        self.clock = self.saved = time.monotonic()
         self.best: dict[str, Tensor] = {}
         self.sums: Tensor | None = None
 
@@ -140,6 +141,11 @@ class Loop:
         total = settings.epochs * self.batches.steps
         bar = progress("training", total, "steps", done=position.steps, quiet=self.quiet)
         with bar as shown, _interruptible() as interrupted:
+            if position.threads not in (0, torch.get_num_threads()):
+                shown.say(
+                    f"this run was started with {position.threads} threads and goes on with {torch.get_num_threads()}: "
+                    "its last bits may differ from an uninterrupted one"
+                )
             self.clock = self.saved = time.monotonic()
             while not position.finished:
                 self._epoch(shown, interrupted)

@@ -11,10 +11,11 @@ from palate.core.artefact import atomic_path
 from palate.core.errors import ConfigError
 from palate.dataset.dataset import Dataset
 from palate.graph.rows import IntArray
-from palate.measure.ranking import NOBODY, Scored, top_items
+from palate.measure.ranking import NOBODY, top_items
+from palate.models.base import Scorer
 
 
-def recommend(scorer: Scored, dataset: Dataset, users: IntArray, k: int, *, seed: int = 0) -> pl.DataFrame:
+def recommend(scorer: Scorer, dataset: Dataset, users: IntArray, k: int, *, seed: int = 0) -> pl.DataFrame:
     """The k best items of each user, best first, without those the user has any interaction with.
 
     Args:

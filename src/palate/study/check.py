@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
-from palate.dataset.dataset import Dataset
+from palate.dataset.dataset import Dataset, Order
 from palate.dataset.settings import SplitConfig
 from palate.measure.evaluation import evaluate
 from palate.measure.metrics import Values
@@ -30,7 +31,7 @@ class CheckResult:
             the held-out part is empty.
         popularity: Recall@20 of Popularity under the same conditions.
         leaks: the canary beats Popularity by more than chance explains (four standard errors of the paired
-            difference over users, for the best of four canaries).
+            difference over users, for the best of six canaries).
         notes: what the split said.
     """
 
@@ -79,12 +80,13 @@ def check(folder: Path) -> CheckResult:
     if dataset.positives["test"].size:
         inputs = dataset.inputs()
         popular = _recall(Popularity(PopularityConfig(), inputs), dataset)
-        orders: tuple[Literal["ids", "rows"], ...] = ("ids", "rows")
+        orders: tuple[Order, ...] = ("ids", "items", "interactions")
         directions: tuple[Literal["users", "items"], ...] = ("users", "items")
         canaries = [
             _recall(
                 IndexOrder(
-                    IndexOrderConfig(direction=direction), dataclasses.replace(inputs, numbers=dataset.numbers(order))
+                    IndexOrderConfig(direction=direction),
+                    dataclasses.replace(inputs, numbers=partial(dataset.numbers, order)),
                 ),
                 dataset,
             )

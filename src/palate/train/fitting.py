@@ -18,6 +18,7 @@ from palate.core.config import Config
 from palate.core.errors import ConfigError, unknown_name
 from palate.core.seeds import derive_seed
 from palate.dataset.dataset import Dataset
+from palate.dataset.inputs import ModelInputs
 from palate.measure.evaluation import evaluate
 from palate.measure.metrics import METRICS
 from palate.models.base import Classical, Model, Recommender
@@ -48,14 +49,14 @@ class Fitted:
     facts: dict[str, Any]
 
 
-def build(kind: type[Model], config: Config, dataset: Dataset, seed: int, precision: str = "float32") -> Model:
+def build(kind: type[Model], config: Config, inputs: ModelInputs, seed: int, precision: str) -> Model:
     """A model with seeded initial parameters, its graphs and tables made in the precision it will have."""
     before = torch.get_default_dtype()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive_seed(seed, "parameters"))
         torch.set_default_dtype(torch.float64 if precision == "float64" else torch.float32)
         try:
-            return kind(config, dataset.inputs())
+            return kind(config, inputs)
         finally:
             torch.set_default_dtype(before)
 
@@ -86,14 +87,15 @@ def fit_model(
         raise ConfigError(
             unknown_name("validation metric", settings.metric, METRICS), do=f"choose one of {', '.join(METRICS)}"
         )
-    model = build(kind, config, dataset, seed, settings.precision)
+    inputs = dataset.inputs()
+    model = build(kind, config, inputs, seed, settings.precision)
     held_out, hidden = dataset.positives["valid"], dataset.mask("valid")
 
     def validate() -> dict[str, float]:
         return evaluate(model.scorer(), held_out, hidden, seed=seed).means()
 
     if isinstance(model, Recommender):
-        batches = PairBatches(dataset.inputs(), settings.batch_size, model.needs.negatives, seed)
+        batches = PairBatches(inputs, settings.batch_size, model.needs.negatives, seed)
         loop = Loop(
             model,
             model.loss,
@@ -119,13 +121,12 @@ def fit_model(
         model.fit()
         facts = {"seconds": round(time.monotonic() - start, 3)}
     facts["parameters"] = sum(value.numel() for value in model.parameters())
-    facts["peak_memory_mb"] = round(peak_memory_mb())
+    facts["process_peak_memory_mb"] = round(peak_memory_mb())
     return Fitted(model, validate() if held_out.size else {}, facts)
 
 
 def _identity(kind: type[Model], config: Config, dataset: Dataset, settings: TrainConfig, seed: int) -> str:
-    free = {"epochs", "patience", "checkpoint_seconds", "device"}
-    facts = [kind.__name__, config.model_dump(), settings.model_dump(exclude=free), dataset.fingerprint, seed]
+    facts = [kind.__name__, config.model_dump(), settings.model_dump(), dataset.fingerprint, seed]
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from pydantic import Field
 from torch import Tensor
 
 from palate.core.config import Config
-from palate.core.errors import ConfigError
+from palate.core.errors import ConfigError, TrainingError
 from palate.dataset.inputs import ModelInputs
 from palate.graph.rows import Rows
 from palate.models.base import MODELS, Classical
 
 MAX_ITEMS = 40_000
+BLOCK = 1024
 
 
 class EASEConfig(Config):
@@ -26,7 +28,7 @@ class EASE(Classical):
     """S = R B, where B minimises ‖R - R B‖² + λ ‖B‖² with a zero diagonal (equations 3–8).
 
     Raises:
-        ConfigError: beyond 40,000 items, where the dense item–item matrix would need more than 6 GB.
+        ConfigError: beyond 40,000 items, whose dense item–item matrices would need more than 20 GB.
     """
 
     Config = EASEConfig
@@ -43,17 +45,28 @@ class EASE(Classical):
             )
         self.config = config
         self.by_user = inputs.train.by_user
+        self.by_item = inputs.train.by_item
         self.register_buffer("weights", torch.zeros(inputs.items, inputs.items))
 
     def fit(self) -> None:
         """P = (RᵀR + λI)⁻¹ in float64, then B = -P / diag(P) by column with a zero diagonal."""
-        histories = sparse_rows(self.by_user, torch.float32)
-        gram = torch.sparse.mm(histories.t().to_sparse_csr(), histories).to_dense().double()
+        back = sparse_rows(self.by_item, torch.float64)
+        gram = torch.empty(self.items, self.items, dtype=torch.float64)
+        for start in range(0, self.items, BLOCK):
+            columns = slice(start, start + BLOCK)
+            some = sparse_rows(self.by_item.take(np.arange(self.items)[columns]), torch.float64).to_dense().T
+            gram[:, columns] = torch.sparse.mm(back, some.contiguous())
         gram.diagonal().add_(self.config.ridge)
-        precision = torch.cholesky_inverse(torch.linalg.cholesky(gram))
-        weights = precision / -precision.diagonal()
-        weights.fill_diagonal_(0.0)
-        self.weights.copy_(weights)
+        try:
+            torch.linalg.cholesky(gram, out=gram)
+        except torch.linalg.LinAlgError:  # pyright: ignore[reportPrivateImportUsage]
+            raise TrainingError(
+                "EASE's matrix cannot be inverted", where=f"ridge={self.config.ridge:g}", do="raise ridge"
+            ) from None
+        precision = torch.cholesky_inverse(gram, out=gram)
+        precision /= -precision.diagonal().clone()
+        precision.fill_diagonal_(0.0)
+        self.weights.copy_(precision)
 
     @property
     def items(self) -> int:

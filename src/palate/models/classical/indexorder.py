@@ -48,7 +48,8 @@ class IndexOrder(Classical):
 
     def fit(self) -> None:
         """Find b of each user (or item)."""
-        numbers = self.inputs.numbers or SourceNumbers(np.arange(self.inputs.users), np.arange(self.inputs.items))
+        given = self.inputs.numbers
+        numbers = given() if given else SourceNumbers(np.arange(self.inputs.users), np.arange(self.inputs.items))
         train = self.inputs.train
         if self.by_user_number:
             own, other, rows = numbers.user, numbers.item, train.by_user
