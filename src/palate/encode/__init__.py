@@ -10,6 +10,7 @@ from palate.encode.base import ENCODERS, Encoder, EncoderEntry, EncodeSummary, b
 from palate.encode.categories import CategoriesConfig
 from palate.encode.features import Features
 from palate.encode.image import EfficientNetConfig, TransformersImageConfig
+from palate.encode.knowledge import KnowledgeConfig
 from palate.encode.text import TextEncoderConfig, item_texts
 
 __all__ = [
@@ -20,6 +21,7 @@ __all__ = [
     "Encoder",
     "EncoderEntry",
     "Features",
+    "KnowledgeConfig",
     "LogMelConfig",
     "TextEncoderConfig",
     "TransformersAudioConfig",

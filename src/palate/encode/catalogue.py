@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ import polars as pl
 from palate.core.errors import ConfigError, DataError, MissingDependency, unknown_name
 from palate.encode.base import ENCODERS, Encoder, EncodeSummary, Fitting, build_encoder, encode
 from palate.encode.categories import CategoriesEncoder, category_columns, item_categories
+from palate.encode.knowledge import KnowledgeConfig, encode_knowledge, item_entities
 from palate.encode.media import media_files
 from palate.encode.precomputed import PrecomputedSummary, read_precomputed
 from palate.encode.store import FeatureStore, RowCache
@@ -47,6 +49,14 @@ def _media(catalogue: Catalogue, columns: Sequence[str] | None, encoder: Encoder
     return media_files(catalogue.items, encoder.modality, catalogue.media_folder, columns)
 
 
+def _entities(catalogue: Catalogue, columns: Sequence[str] | None, encoder: Encoder[Any]) -> Sequence[Any]:
+    return item_entities(catalogue)
+
+
+def _has_knowledge(catalogue: Catalogue) -> bool:
+    return catalogue.knowledge is not None and catalogue.item_entities is not None
+
+
 def _filled(items: pl.DataFrame, names: Sequence[str]) -> bool:
     return any(name in items.columns and items[name].null_count() < items.height for name in names)
 
@@ -55,6 +65,7 @@ def _filled(items: pl.DataFrame, names: Sequence[str]) -> bool:
 CONTENTS: dict[str, Content] = {
     "text": Content("minilm", lambda catalogue: _filled(catalogue.items, TEXT_COLUMNS), _texts),
     "categories": Content("multihot", lambda catalogue: bool(category_columns(catalogue.items)), _categories),
+    "knowledge": Content("sdne", _has_knowledge, _entities),
     "audio": Content("logmel", lambda catalogue: _filled(catalogue.items, ["audio"]), _media),
     "image": Content("efficientnet-lite0", lambda catalogue: _filled(catalogue.items, ["image"]), _media),
 }
@@ -175,6 +186,11 @@ def _encode_one(
     *,
     quiet: bool,
 ) -> EncodeSummary:
+    if encoder == "sdne":
+        wanted = KnowledgeConfig.parse(settings, where="encoder sdne")
+        features, summary = encode_knowledge(catalogue, wanted, quiet)
+        FeatureStore(folder).save(dataclasses.replace(features, name=name))
+        return dataclasses.replace(summary, name=name)
     built = build_encoder(encoder, settings)
     inputs = content.inputs(catalogue, columns, built)
     if isinstance(built, Fitting):

@@ -215,7 +215,7 @@ def encode_knowledge(
         summary,
         encoded=0 if encoder.fitted.from_cache else summary.encoded,
         cached=summary.encoded if encoder.fitted.from_cache else 0,
-        notes=(*statistics.text().splitlines(), *encoder.fitted.lines),
+        notes=(*statistics.lines(), *encoder.fitted.lines),
         seconds=time.monotonic() - start,
     )
 

@@ -65,25 +65,31 @@ class KnowledgeStatistics:
     mean_neighbours: float
     hubs: tuple[tuple[str, int], ...]
 
-    def text(self) -> str:
-        """The figures, a line for each kind."""
+    def lines(self) -> tuple[str, ...]:
+        """The figures, a line for each kind; of inverse relations the number only."""
         least, low, median, high, most = self.neighbours
         symmetric = [pair.first for pair in self.inverses if pair.first == pair.second]
-        turned = [pair for pair in self.inverses if pair.first != pair.second]
         lines = [
-            f"knowledge: {self.triples:,} triples, {self.relations:,} relations, {self.entities:,} entities; "
+            f"{self.triples:,} triples, {self.relations:,} relations, {self.entities:,} entities; "
             f"{self.facts:,} facts when a triple and its inverse count once",
-            f"items: {self.linked:,} of {self.items:,} have an entity, {self.connected:,} of them with neighbours "
+            f"{self.linked:,} of {self.items:,} items have an entity, {self.connected:,} of them with neighbours "
             f"(least {least:,}, quartiles {low:,}, {median:,} and {high:,}, most {most:,}, "
             f"mean {self.mean_neighbours:.1f})",
-            f"inverse relations: {len(turned):,} pairs" + (":" if turned else ""),
-            *(f"  {pair.first} ~ {pair.second} ({_percent(pair.share)})" for pair in turned),
+            f"pairs of inverse relations: {len(self.inverses) - len(symmetric):,}; "
+            f"symmetric relations: {', '.join(symmetric) or 'none'}",
         ]
-        if symmetric:
-            lines.append(f"symmetric relations: {', '.join(symmetric)}")
         if self.hubs:
             lines.append("most shared entities: " + ", ".join(f"{name} ({count:,} items)" for name, count in self.hubs))
-        return "\n".join(lines)
+        return tuple(lines)
+
+    def text(self) -> str:
+        """The figures, and the pairs of inverse relations one by one."""
+        pairs = [
+            f"  {pair.first} ~ {pair.second} ({_percent(pair.share)})"
+            for pair in self.inverses
+            if pair.first != pair.second
+        ]
+        return "\n".join([*self.lines(), *(["inverse relations:", *pairs] if pairs else [])])
 
 
 def _percent(share: float) -> str:
