@@ -95,7 +95,8 @@ def data_import(
     items: Annotated[Path | None, typer.Option(help="What is known of the items: csv, tsv or parquet.")] = None,
     knowledge: Annotated[Path | None, typer.Option(help="Triples head, relation, tail: csv, tsv or parquet.")] = None,
     columns: Annotated[
-        list[str] | None, typer.Option("--columns", help="A column's name in your files, as user_id=uid. Repeatable.")
+        list[str] | None,
+        typer.Option("--columns", help="Your columns' names: user_id=uid,item_id=iid. Repeatable."),
     ] = None,
     strict: Annotated[bool, typer.Option("--strict", help="Refuse the files when any row would be dropped.")] = False,
     min_user: Annotated[int, typer.Option(min=0, help="k-core: interactions that each user has at least.")] = 0,
@@ -108,7 +109,8 @@ def data_import(
     from palate.ingest.columns import ColumnNames
     from palate.ingest.importing import import_tables
 
-    names = ColumnNames.parse(read_assignments(columns or []), where="--columns")
+    words = [word for given in columns or [] for word in given.split(",")]
+    names = ColumnNames.parse(read_assignments(words), where="--columns")
     catalogue, report = import_tables(
         interactions,
         items,
@@ -195,6 +197,7 @@ def train(
     """Train a model into a run folder; the same command goes on with a run that was interrupted."""
     from palate import experiment
     from palate.core.config import read_assignments
+    from palate.models import MODELS
 
     overrides = read_assignments(settings or [])
     experiment.resolve(model, preset, overrides)
@@ -208,13 +211,23 @@ def train(
         thin=thin,
         cold_share=cold_share,
     )
+    dataset = dataset if MODELS[model].modal else dataset.without_features()
     for note in () if quiet else dataset.notes:
         print(note, file=sys.stderr)
     run = experiment.fit(model, dataset, seed=seed, preset=preset, settings=overrides, out=out, quiet=quiet)
-    facts = run.metrics["training"]
-    print(f"{run.folder}: " + ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in facts.items()))
+    print(f"{run.folder}: {_training(run.metrics['training'])}")
     if run.metrics["validation"]:
         _print_metrics({"validation": run.metrics["validation"]})
+
+
+def _training(facts: dict[str, Any]) -> str:
+    """One line on how a training went."""
+    from palate.core.progress import duration
+
+    parts = [f"{duration(facts['seconds'])} of training"]
+    if "epochs" in facts:
+        parts.append(f"best of {facts['epochs']} epochs: {facts['best_epoch']}, ended by {facts['stopped']}")
+    return ", ".join([*parts, f"{facts['parameters']:,} parameters", f"{facts['process_peak_memory_mb']:,} MB at most"])
 
 
 def _threshold(text: str | None) -> float | str | None:
@@ -266,7 +279,8 @@ def recommend(
     from palate.recommend.topk import write_table
 
     if bool(user) == everyone:
-        raise ConfigError("say for whom", do="name users with --user ID, or take --all")
+        given = "--user and --all are both given" if everyone else "it is not said for whom"
+        raise ConfigError(given, do="name users with --user ID, or take --all")
     if everyone and out is None:
         raise ConfigError("--all needs a file", do="add -o recommendations.parquet")
     table = Run.load(run, data=data).recommend(None if everyone else user, k)
@@ -292,11 +306,17 @@ def models(name: Annotated[str | None, typer.Argument(help="Show this model's se
         return
     kind = MODELS[name]
     official: Any = getattr(kind.Config, "official", lambda: None)()
+    if not kind.Config.model_fields:
+        print(f"{name} has no settings")
     for key, field in kind.Config.model_fields.items():
         released = (
             f", official {getattr(official, key)}" if official and getattr(official, key) != field.default else ""
         )
         print(f"{key} = {field.default}{released}\n    {field.description}")
+    if issubclass(kind, Recommender):
+        print("\nTraining:")
+        for key, field in TrainConfig.model_fields.items():
+            print(f"{key} = {field.default}\n    {field.description}")
 
 
 @app.command()

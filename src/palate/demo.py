@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -10,10 +9,9 @@ from typing import Any
 
 import polars as pl
 
-from palate.core.errors import ArtefactError
 from palate.core.progress import duration
 from palate.encode.catalogue import encode_text
-from palate.experiment import Recipe, Run, fit, load
+from palate.experiment import Run, fit, load
 from palate.ingest.catalogue import Catalogue
 from palate.ingest.sources.movielens import get_movielens_100k
 from palate.recommend.topk import history
@@ -29,7 +27,7 @@ SHOWN = ("recall@10", "ndcg@10", "recall@20", "ndcg@20", "hit@20")
 
 
 def run_demo(out: Path, user: str, *, show_table: Callable[[pl.DataFrame], None], say: Callable[[str], None]) -> None:
-    """Get, encode, train, compare, recommend; everything lands in `out`, whose runs are made anew.
+    """Get, encode, train, compare, recommend; everything lands in `out`, and what is there already is kept.
 
     Args:
         out: folder for the catalogue and the runs.
@@ -57,7 +55,6 @@ def run_demo(out: Path, user: str, *, show_table: Callable[[pl.DataFrame], None]
     rows: list[dict[str, Any]] = []
     for name, settings in MODELS.items():
         folder = out / "runs" / name
-        _clear(folder, catalogue)
         run = runs[name] = fit(name, data, settings=settings, out=folder)
         metrics = run.evaluate()
         seconds = run.metrics["training"]["seconds"]
@@ -71,17 +68,6 @@ def run_demo(out: Path, user: str, *, show_table: Callable[[pl.DataFrame], None]
     say(f"4. User {user}: the latest of {len(seen):,} films rated, and what {best} recommends")
     show_table(seen.select("item_id", "title", "rating").head(10))
     show_table(runs[best].recommend([user], k=10))
-    say(f"Done in {duration(time.monotonic() - start)}. Everything is in {out}/; go on with")
-    say(f"    palate recommend {runs['bm3'].folder} --user {user}")
-
-
-def _clear(folder: Path, catalogue: Path) -> None:
-    """Remove an earlier demonstration's run, and nothing else."""
-    if not folder.exists():
-        return
-    recipe = folder / "recipe.yaml"
-    if not recipe.is_file() or Recipe.read(recipe).data.catalogue != str(catalogue.resolve()):
-        raise ArtefactError(
-            "the demonstration would write here, and this is not its own", where=str(folder), do="choose another -o"
-        )
-    shutil.rmtree(folder)
+    say("Ratings are dense here, so behaviour alone is strong; words earn their keep where it is scarce.")
+    say(f"Done in {duration(time.monotonic() - start)}. Everything is in {out}/; go on with, for example,")
+    say(f"    palate recommend {runs[best].folder} --user {user} -k 20")

@@ -24,6 +24,7 @@ import yaml
 from pydantic import Field
 
 from palate.core.artefact import (
+    MANIFEST,
     read_json,
     read_manifest,
     read_tensors,
@@ -121,13 +122,14 @@ def resolve(
         raise ConfigError(unknown_name("preset", preset, ["intended", "official"]), do="use intended or official")
     mine: dict[str, Any] = {}
     training: dict[str, Any] = {}
+    trained = TrainConfig.model_fields if issubclass(kind, Recommender) else {}
     for name, value in (settings or {}).items():
         if name in kind.Config.model_fields:
             mine[name] = value
-        elif name in TrainConfig.model_fields:
+        elif name in trained:
             training[name] = value
         else:
-            valid = [*kind.Config.model_fields, *TrainConfig.model_fields]
+            valid = [*kind.Config.model_fields, *trained] or ["none"]
             raise ConfigError(unknown_name("setting", name, valid), do=f"valid settings: {', '.join(valid)}")
     return kind, config.override(mine), TrainConfig.parse(training)
 
@@ -142,7 +144,9 @@ def fit(
     out: Path | str | None = None,
     quiet: bool = False,
 ) -> Run:
-    """Train a model on a data set into a run folder; the same call goes on with a run that was interrupted.
+    """Train a model on a data set into a run folder.
+
+    The same call goes on with a run that was interrupted, and gives back one that is finished.
 
     Args:
         model: a registered name (`palate models`).
@@ -150,7 +154,7 @@ def fit(
         seed: of parameters, batches, negatives and draws; the split has a seed of its own.
         preset: "intended" (the paper's formulas, errors repaired) or "official" (as released).
         settings: overrides of the model's and the training's settings by name.
-        out: the run folder; None makes `runs/MODEL-DATA-SPLIT-sSEED` (with a number when that is taken).
+        out: the run folder; None makes `runs/MODEL-DATA-SPLIT-sSEED` (with a number when other settings have it).
         quiet: show no progress.
 
     Raises:
@@ -176,6 +180,8 @@ def fit(
         seed=seed,
     )
     run_folder = Path(out) if out is not None else _free_folder(recipe)
+    if _holds(run_folder, recipe) and (run_folder / MANIFEST).exists():
+        return Run.load(run_folder, data=data)
     _prepare(run_folder, recipe)
     fitted = fit_model(kind, config, data, training, seed=seed, folder=run_folder, quiet=quiet)
     write_tensors(run_folder / MODEL, fitted.model.state_dict())
@@ -195,30 +201,29 @@ def _free_folder(recipe: Recipe) -> Path:
     name = f"{recipe.model}-{data}-{recipe.data.split.split}-s{recipe.seed}"
     for number in range(1, 10_000):
         folder = Path("runs") / (name if number == 1 else f"{name}-{number}")
-        if not folder.exists() or _unfinished(folder, recipe):
+        if not folder.exists() or _holds(folder, recipe):
             return folder
     raise ArtefactError("there are 10,000 runs of this name", where="runs", do="say where to put it (-o RUN)")
 
 
-def _unfinished(folder: Path, recipe: Recipe) -> bool:
+def _holds(folder: Path, recipe: Recipe) -> bool:
     path = folder / "recipe.yaml"
-    finished = (folder / "manifest.json").exists()
-    return path.is_file() and not finished and path.read_bytes() == recipe.text().encode()
+    return path.is_file() and path.read_bytes() == recipe.text().encode()
 
 
 def _prepare(folder: Path, recipe: Recipe) -> None:
     """Make a run folder, or check that an unfinished one is this recipe's."""
-    if (folder / "manifest.json").exists():
-        raise ArtefactError("this run is finished", where=str(folder), do="choose another folder, or remove this one")
     if (folder / "recipe.yaml").exists():
-        if not _unfinished(folder, recipe):
+        if not _holds(folder, recipe):
             # Before its first checkpoint a run holds nothing worth keeping: a mistake in its settings may be mended.
-            if (folder / "checkpoint").exists():
+            finished = (folder / MANIFEST).exists()
+            if finished or (folder / "checkpoint").exists():
                 changed = _differences(Recipe.read(folder / "recipe.yaml").model_dump(), recipe.model_dump())
+                kind = "a finished" if finished else "an unfinished"
                 raise ArtefactError(
-                    f"an unfinished run with other settings is here (they differ in: {', '.join(changed) or 'layout'})",
+                    f"{kind} run with other settings is here (they differ in: {', '.join(changed) or 'layout'})",
                     where=str(folder),
-                    do="repeat its settings to go on with it, or choose another folder",
+                    do="choose another folder" + ("" if finished else ", or repeat its settings to go on with it"),
                 )
             for name in ("history.jsonl", MODEL, EMBEDDINGS, METRICS):
                 (folder / name).unlink(missing_ok=True)
@@ -292,13 +297,16 @@ class Run:
             DataError: when the data are not those it was trained on.
         """
         folder = Path(folder)
-        if (folder / "recipe.yaml").exists() and not (folder / "manifest.json").exists():
+        if (folder / "recipe.yaml").exists() and not (folder / MANIFEST).exists():
             raise ArtefactError(
                 "this run is not finished", where=str(folder), do="run its 'palate train' command again to go on"
             )
         files = read_manifest(folder, KIND, VERSION)["files"]
         recipe = Recipe.read(folder / "recipe.yaml")
-        dataset = data if isinstance(data, Dataset) else _dataset_of(recipe, folder, data)
+        if not isinstance(data, Dataset):
+            dataset = _dataset_of(recipe, folder, data)
+        else:
+            dataset = data if recipe.data.features else data.without_features()
         if dataset.fingerprint != recipe.data.fingerprint:
             raise DataError(
                 "these are not the data this run was trained on (the catalogue or its features have changed)",
@@ -337,11 +345,11 @@ class Run:
             self.measured[mask] = evaluate(self.scorer, positives, hidden, seed=self.recipe.seed)
         return self.measured[mask]
 
-    def recommend(self, users: Sequence[str] | None = None, k: int = 10) -> pl.DataFrame:
+    def recommend(self, users: str | Sequence[str] | None = None, k: int = 10) -> pl.DataFrame:
         """The k best items of each user that the user does not know yet.
 
         Args:
-            users: user ids; None for all.
+            users: a user id, or several; None for all.
             k: list length.
 
         Raises:
@@ -350,7 +358,8 @@ class Run:
         """
         if k < 1:
             raise ConfigError(f"k must be at least 1, not {k}")
-        rows: IntArray = np.arange(len(self.data.users)) if users is None else self.data.users.rows(users)
+        wanted = [users] if isinstance(users, str) else users
+        rows: IntArray = np.arange(len(self.data.users)) if wanted is None else self.data.users.rows(wanted)
         return recommend(self.scorer, self.data, rows, k, seed=self.recipe.seed)
 
 

@@ -56,7 +56,9 @@ def atomic_folder(target: Path, *, replace: bool = False) -> Generator[Path, Non
         ArtefactError: when `target` exists and may not be replaced.
     """
     if target.exists() and not replace:
-        raise ArtefactError(f"{target} exists already", do="choose another folder, or remove this one first")
+        raise ArtefactError(
+            f"{target} exists already", do="choose another folder, remove this one first, or replace it (--replace)"
+        )
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".partial", dir=target.parent))
     try:

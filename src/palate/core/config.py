@@ -29,10 +29,12 @@ class Config(BaseModel):
         try:
             return cls.model_validate(dict(values or {}))
         except ValidationError as error:
+            problems = error.errors()
+            unknown = any(problem["type"] == "extra_forbidden" for problem in problems)
             raise ConfigError(
-                f"{cls.__name__}: " + "; ".join(cls._sentence(problem) for problem in error.errors()),
+                "; ".join(cls._sentence(problem) for problem in problems),
                 where=where,
-                do=f"valid settings: {', '.join(cls.model_fields)}",
+                do=f"valid settings: {', '.join(cls.model_fields) or 'none'}" if unknown else "",
             ) from None
 
     @classmethod
@@ -46,6 +48,9 @@ class Config(BaseModel):
                     break
                 owner = inner
             return unknown_name("setting", key, owner.model_fields)
+        if problem["type"] == "literal_error":
+            choices = [word.strip("' ") for word in problem["ctx"]["expected"].replace(" or ", ", ").split(",")]
+            return f"{unknown_name(key, str(problem['input']), choices)} (valid: {', '.join(choices)})"
         text = str(problem["msg"])
         message = text[:1].lower() + text[1:]
         return f"{key}: {message} (got {problem['input']!r})" if key else message

@@ -45,7 +45,7 @@ class Dataset:
         withheld: train rows left out by `thin`: unknown to models, but no candidates either.
         dislikes: U rows of disliked train items; None without ratings.
         features: modality → features, rows in item order.
-        notes: what a person should know about this split, in plain words.
+        split_notes: what a person should know about this split, in plain words.
         split_fingerprint: hex sha256 of settings, ids, parts and labels; equal when two runs share their split.
     """
 
@@ -58,7 +58,7 @@ class Dataset:
     withheld: Rows
     dislikes: Rows | None
     features: dict[str, Features]
-    notes: tuple[str, ...]
+    split_notes: tuple[str, ...]
     split_fingerprint: str
 
     @classmethod
@@ -98,6 +98,7 @@ class Dataset:
         sorted_items = catalogue.items["item_id"].sort()
         user, item = codes(table["user_id"], sorted_users), codes(table["item_id"], sorted_items)
         _refuse_repeats(table, user, item, len(sorted_items))
+        _check_ratings(table)
         settings = _resolve(settings, table)
         timestamps = _timestamps(table)
         given = _given_parts(table)
@@ -133,7 +134,7 @@ class Dataset:
             "seen": {name: rows_where((part == code) & stays) for name, code in PARTS.items()},
         }
         if made["positives"]["train"].size == 0:
-            raise DataError("no positive interaction is left to train on", do="lower positive, or use positive=all")
+            raise DataError("no positive interaction is left to train on", do="lower --positive, or use --positive all")
         dislikes = None if disliked is None else rows_where((part == TRAIN) & stays & disliked)
         withheld = rows_where(~stays)
         further = {"dislikes": {"train": dislikes}, "withheld": {"train": withheld}}
@@ -147,9 +148,16 @@ class Dataset:
             withheld=withheld,
             dislikes=dislikes,
             features=taken,
-            notes=tuple(_notes(settings, part, made["positives"], taken)),
+            split_notes=tuple(_notes(settings, part, made["positives"])),
             split_fingerprint=_fingerprint(settings, users, items, made | further),
         )
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a person should know about the split and the features, in plain words."""
+        lacking = {name: int((~value.present).sum()) for name, value in self.features.items()}
+        items = len(self.items)
+        return *self.split_notes, *(f"{name}: {n:,} of {items:,} items lack it" for name, n in lacking.items() if n)
 
     @cached_property
     def fingerprint(self) -> str:
@@ -253,6 +261,15 @@ def _timestamps(table: pl.DataFrame) -> IntArray | None:
     return table["timestamp"].to_numpy()
 
 
+def _check_ratings(table: pl.DataFrame) -> None:
+    wrong = len(table) - int(table["rating"].is_finite().sum())
+    if wrong and _holds(table, "rating"):
+        raise DataError(
+            f"{wrong:,} interactions have no rating, or one that is not finite, and the others do",
+            do="drop these rows, as 'palate data import' does",
+        )
+
+
 def _resolve(settings: SplitConfig, table: pl.DataFrame) -> SplitConfig:
     """Fill in the defaults that depend on the data."""
     split = settings.split
@@ -269,7 +286,7 @@ def _resolve(settings: SplitConfig, table: pl.DataFrame) -> SplitConfig:
         if not (4 <= greatest <= 5 and least >= 0):
             raise ConfigError(
                 f"ratings run from {least:g} to {greatest:g}; what is a positive must be said",
-                do="set positive to the least rating of a positive, or to all",
+                do="say it: --positive 8, for example, or --positive all (in Python positive=8 or positive='all')",
             )
         positive = 4.0
     if isinstance(positive, float) and positive > 2 and dislike is None and 4 <= greatest <= 5 and least >= 0:
@@ -283,12 +300,6 @@ def _labels(settings: SplitConfig, table: pl.DataFrame) -> tuple[NDArray[np.bool
     everything = np.ones(len(table), dtype=np.bool_)
     if not _holds(table, "rating"):
         return everything, None
-    wrong = len(table) - int(table["rating"].is_finite().sum())
-    if wrong:
-        raise DataError(
-            f"{wrong:,} interactions have no rating, or one that is not finite, and the others do",
-            do="drop these rows, as 'palate data import' does",
-        )
     rating = table["rating"].to_numpy()
     positive = everything if settings.positive == "all" else rating >= settings.positive
     return positive, None if settings.dislike is None else rating <= settings.dislike
@@ -312,7 +323,7 @@ def _source_rows(source: pl.Series, sorted_items: pl.Series) -> IntArray:
     return rows
 
 
-def _notes(settings: SplitConfig, part: Part, positives: dict[str, Rows], features: dict[str, Features]) -> list[str]:
+def _notes(settings: SplitConfig, part: Part, positives: dict[str, Rows]) -> list[str]:
     shares = ", ".join(f"{name} {int((part == code).sum()):,}" for name, code in PARTS.items())
     notes = [f"split {settings.split}: {shares} interactions; positive={settings.positive}"]
     for name, code in (("valid", VALID), ("test", TEST)):
@@ -325,11 +336,6 @@ def _notes(settings: SplitConfig, part: Part, positives: dict[str, Rows], featur
             notes.append(f"{warm:,} of {int(held_out.sum()):,} {name} users have train interactions")
             if warm < FEW_WARM_USERS:
                 notes.append(f"WARNING: {warm} warm {name} users are few; figures will be noisy (try split=user-time)")
-    notes += [
-        f"{name}: {int((~value.present).sum()):,} of {len(value.present):,} items lack it"
-        for name, value in features.items()
-        if not value.present.all()
-    ]
     return notes
 
 

@@ -58,7 +58,7 @@ def split_rows(
     if kind == "random":
         return _held_out_last(users, shuffled, shares=True)
     if timestamps is None:
-        raise DataError(f"split '{kind}' needs timestamps", do="use split=random, or import a timestamp column")
+        raise DataError(f"split '{kind}' needs timestamps", do="use --split random, or import a timestamp column")
     by_time = np.lexsort((shuffled, timestamps))
     position = np.empty_like(by_time)
     position[by_time] = np.arange(len(by_time))

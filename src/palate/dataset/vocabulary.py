@@ -85,7 +85,9 @@ class Vocabulary:
 
 def _natural(name: str) -> list[tuple[int, str]]:
     # "u9" before "u10": digit runs by value, the rest as text; texts and numbers alternate, so they never meet.
-    return [(int(part), "") if place % 2 else (0, part) for place, part in enumerate(re.split(r"([0-9]+)", name))]
+    parts = re.split(r"0*([0-9]+)", name)
+    # Of two numbers without leading zeros the longer one is larger, and `int` refuses very long ones.
+    return [(len(part), part) if place % 2 else (0, part) for place, part in enumerate(parts)]
 
 
 def codes(values: pl.Series, sorted_ids: pl.Series) -> Int32Array:

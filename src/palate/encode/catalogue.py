@@ -10,7 +10,7 @@ from typing import Any
 
 import polars as pl
 
-from palate.core.errors import ConfigError, DataError, MissingDependency, unknown_name
+from palate.core.errors import ConfigError, DataError, MissingDependency, nearest, unknown_name
 from palate.encode.base import ENCODERS, Encoder, EncodeSummary, Fitting, build_encoder, encode
 from palate.encode.categories import CategoriesEncoder, category_columns, item_categories
 from palate.encode.knowledge import KnowledgeConfig, encode_knowledge, item_entities
@@ -230,6 +230,9 @@ def take_precomputed(folder: Path, name: str, matrix: Path, ids: str | None) -> 
     if ids == "item-order":
         features, summary = read_precomputed(matrix, name=name, item_ids=item_ids, rows="item-order")
     else:
+        guess = nearest(ids, ["item-order"])
+        if guess and not Path(ids).exists():
+            raise ConfigError(f"there is no file '{ids}'; did you mean '{guess}'?")
         features, summary = read_precomputed(matrix, name=name, item_ids=item_ids, ids=Path(ids))
     FeatureStore(folder).save(features)
     return summary

@@ -56,7 +56,9 @@ class CheckResult:
         if self.canary is None or self.popularity is None:
             return "\n".join([*lines, "  leak canary: not run, there is nothing held out"])
         lines.append(f"  leak canary: {METRIC} {self.canary:.4f} from id order alone, popularity {self.popularity:.4f}")
-        if self.leaks:
+        if not self.leaks:
+            lines.append("  no sign of a leak (every interaction counts as a positive in this check)")
+        else:
             lines += [
                 "WARNING: the order of the ids alone, with no learning, beats popularity: these data leak.",
                 "  Palate numbers users and items at random, so its own models cannot use this; results of tools that",
