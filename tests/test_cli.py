@@ -16,6 +16,7 @@ import polars as pl
 import pytest
 
 import worlds
+from palate.encode.store import FeatureStore
 from palate.models import MODELS
 from palate.train.batches import PairBatches
 
@@ -80,7 +81,7 @@ def test_from_files_to_recommendations(files: Path, tmp_path: Path) -> None:
 
     said = good("train", "bm3", "--data", shop, "-o", folder, "--features", "image,text", *SMALL, "--seed", "3")
     assert str(folder) in said.out
-    assert "epochs 2" in said.out
+    assert "best of 2 epochs: " in said.out
     facts = json.loads(good("evaluate", folder, "--json").out)
     assert facts["model"] == "bm3"
     assert 0 <= facts["test"]["recall@20"] <= 1
@@ -104,10 +105,39 @@ def test_from_files_to_recommendations(files: Path, tmp_path: Path) -> None:
         assert (title or "") in line
 
 
+def test_encode_takes_all_content_there_is_or_what_is_named(tmp_path: Path) -> None:
+    genres = ["Western|Drama" if item % 2 else "Spy" for item in range(25)]
+    shop = tmp_path / "shop"
+    worlds.catalogue(genres=pl.Series(genres)).save(shop)
+    store, every = FeatureStore(shop), worlds.catalogue().items["item_id"].to_list()
+    said = good("encode", shop)
+    assert store.names() == ["categories", "text"]
+    for name in ("categories", "text"):
+        assert f"{name}: 25 of 25 items" in said.out
+        assert store.load(name, every).present.all()
+    assert store.load("categories", every).width == 3
+    before = store.load("text", every).fingerprint
+    shutil.rmtree(shop / "features" / "categories")
+    said = good("encode", shop, "--modality", "categories", "--modality", "text")
+    assert (said.out.index("categories: 25"), store.names()) == (0, ["categories", "text"])
+    assert store.load("text", every).fingerprint == before
+    refused = worlds.palate("encode", shop, "--modality", "image")
+    assert refused.code == 1
+    assert store.names() == ["categories", "text"]
+
+
+def test_encoding_what_is_not_there_keeps_what_was_stored(catalogue: Path) -> None:
+    every = worlds.catalogue().items["item_id"].to_list()
+    before = FeatureStore(catalogue).load("image", every).fingerprint
+    refused = worlds.palate("encode", catalogue, "--modality", "image")
+    assert "no item has content to encode as image" in refused.err
+    assert FeatureStore(catalogue).load("image", every).fingerprint == before
+
+
 def test_columns_may_have_other_names(files: Path, tmp_path: Path) -> None:
     renamed = pl.read_csv(files / "interactions.csv").rename({"user_id": "who", "item_id": "what", "rating": "liked"})
     renamed.write_csv(files / "renamed.csv")
-    names = [word for pair in ("user_id=who", "item_id=what", "rating=liked") for word in ("--columns", pair)]
+    names = ["--columns", "user_id=who,item_id=what", "--columns", "rating=liked"]
     good("data", "import", "--interactions", files / "renamed.csv", *names, "-o", tmp_path / "shop")
     found = pl.read_parquet(tmp_path / "shop" / "interactions.parquet")
     expected = pl.read_csv(files / "interactions.csv")
@@ -188,6 +218,10 @@ class Places:
     def train(self, *words: object) -> tuple[object, ...]:
         return ("train", "bm3", "--data", self.catalogue, "-o", self.folder / "new", *SMALL, *words)
 
+    def takes(self, ids: object, matrix: Path | None = None) -> tuple[object, ...]:
+        rows = matrix or self.files / "images.npy"
+        return ("encode", self.catalogue, "--modality", "image", "--from", rows, "--ids", ids)
+
     def imports(self, *words: object) -> tuple[object, ...]:
         return ("data", "import", "--interactions", self.files / "interactions.csv", "-o", self.folder / "new", *words)
 
@@ -228,7 +262,10 @@ MISTAKES: dict[str, tuple[Words, str]] = {
     "catalogue that is a file": (lambda at: ("train", "bm3", "--data", at.folder / "binary"), "binary"),
     "catalogue that is an empty folder": (lambda at: ("train", "bm3", "--data", at.folder / "empty"), "manifest"),
     "catalogue that is a run": (lambda at: ("train", "bm3", "--data", at.run), "not a catalogue"),
-    "run into a finished run": (lambda at: (*at.train(), "-o", at.run), "finished"),
+    "run into a finished run": (
+        lambda at: (*at.train("--seed", 5), "-o", at.run),
+        "a finished run with other settings",
+    ),
     "run into other files": (lambda at: (*at.train(), "-o", at.files), "something else"),
     "run into a file": (lambda at: (*at.train(), "-o", at.folder / "binary"), "something else"),
     "run below a file": (lambda at: (*at.train(), "-o", at.folder / "binary" / "run"), "binary"),
@@ -236,8 +273,8 @@ MISTAKES: dict[str, tuple[Words, str]] = {
     "run that is a catalogue": (lambda at: ("evaluate", at.catalogue), "not a run"),
     "unknown mask": (lambda at: ("evaluate", at.run, "--mask", "valid"), "--mask"),
     "data of another run": (lambda at: ("evaluate", at.run, "--data", at.folder / "empty"), "manifest"),
-    "for nobody": (lambda at: ("recommend", at.run), "--user"),
-    "for one and all": (lambda at: ("recommend", at.run, "--user", "u1", "--all"), "say for whom"),
+    "for nobody": (lambda at: ("recommend", at.run), "it is not said for whom"),
+    "for one and all": (lambda at: ("recommend", at.run, "--user", "u1", "--all"), "--user and --all are both given"),
     "for all without a file": (lambda at: ("recommend", at.run, "--all"), "--all needs a file"),
     "unknown user": (lambda at: ("recommend", at.run, "--user", "U-1"), "unknown user 'U-1'"),
     "no items": (lambda at: ("recommend", at.run, "--user", "u1", "-k", "0"), "-k"),
@@ -274,17 +311,41 @@ MISTAKES: dict[str, tuple[Words, str]] = {
     "unknown encoder setting": (lambda at: ("encode", at.catalogue, "--set", "poling=cls"), "did you mean 'pooling'"),
     "unknown item column": (lambda at: ("encode", at.catalogue, "--columns", "titel"), "title"),
     "ids without rows": (lambda at: ("encode", at.catalogue, "--ids", "x.txt"), "--from"),
-    "rows without ids": (lambda at: ("encode", at.catalogue, "--from", at.files / "images.npy"), "--ids"),
+    "rows without ids": (
+        lambda at: ("encode", at.catalogue, "--modality", "image", "--from", at.files / "images.npy"),
+        "--ids",
+    ),
+    "rows without a name": (
+        lambda at: ("encode", at.catalogue, "--from", at.files / "images.npy", "--ids", "item-order"),
+        "ready-made rows need a name",
+    ),
+    "rows with two names": (
+        lambda at: (*at.takes("item-order"), "--modality", "text"),
+        "ready-made rows need a name",
+    ),
+    "settings for two modalities": (
+        lambda at: ("encode", at.catalogue, "--modality", "text", "--modality", "image", "--set", "pooling=cls"),
+        "go with one modality, not with 2: text, image",
+    ),
+    "pictures that no item has": (
+        lambda at: ("encode", at.catalogue, "--modality", "image"),
+        "no item has content to encode as image",
+    ),
+    "item order misspelt": (lambda at: at.takes("item-ordr"), "did you mean 'item-order'"),
+    "loop settings of a model in closed form": (
+        lambda at: ("train", "ease", "--data", at.catalogue, "--set", "epochs=2"),
+        "unknown setting 'epochs'",
+    ),
     "rows that are no array": (
-        lambda at: ("encode", at.catalogue, "--from", at.folder / "binary", "--ids", "item-order"),
+        lambda at: at.takes("item-order", at.folder / "binary"),
         "no .npy matrix",
     ),
     "rows of another number": (
-        lambda at: ("encode", at.catalogue, "--from", at.files / "images.npy", "--ids", "item-order"),
+        lambda at: at.takes("item-order"),
         "20 rows",
     ),
     "missing ids": (
-        lambda at: ("encode", at.catalogue, "--from", at.files / "images.npy", "--ids", at.folder / "no.txt"),
+        lambda at: at.takes(at.folder / "no.txt"),
         "no such file",
     ),
     "settings of an unknown model": (lambda at: ("models", "eas"), "did you mean 'ease'"),

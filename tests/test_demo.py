@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ import palate.demo
 import worlds
 from palate.encode.features import Features
 from palate.encode.store import FeatureStore
-from palate.experiment import Run
+from palate.experiment import Run, fit, load
 from palate.ingest.catalogue import Catalogue
 
 SMALL = {"popularity": {}, "ease": {}, "lightgcn": {"epochs": 2, "dim": 4}, "bm3": {"epochs": 2, "dim": 4}}
@@ -60,7 +61,8 @@ def test_it_ends_in_a_table_of_test_figures_and_one_users_recommendations(tmp_pa
     assert not set(recommended["item_id"]) & known
     assert recommended["rank"].to_list() == list(range(1, recommended.height + 1))
     assert recommended["title"].null_count() == 0
-    assert f"palate recommend {tmp_path / 'demo' / 'runs' / 'bm3'} --user u2" in said[-1]
+    best = max(SMALL, key=lambda name: Run.load(tmp_path / "demo" / "runs" / name).metrics["validation"]["recall@20"])
+    assert f"palate recommend {tmp_path / 'demo' / 'runs' / best} --user u2" in said[-1]
     assert pl.read_csv(tmp_path / "demo" / "table.csv")["model"].to_list() == list(SMALL)
 
 
@@ -79,6 +81,50 @@ def test_a_second_demonstration_does_not_fetch_again_and_gives_the_same_figures(
     second = demonstrate(tmp_path / "demo")[1][0].drop("train seconds")
     assert first.equals(second)
     assert len(fetched) == 1
+
+
+def write_notes(folder: Path) -> None:
+    (folder / "notes.txt").write_text("mine")
+
+
+def fit_on_other_data(folder: Path) -> None:
+    other = worlds.stored(folder.parents[2] / "other")
+    fit("popularity", load(other, split="random"), out=folder, quiet=True)
+
+
+def fit_in_memory(folder: Path) -> None:
+    fit("popularity", worlds.dataset(split="random"), out=folder, quiet=True)
+
+
+@pytest.mark.parametrize(
+    ("fill", "words"),
+    [(write_notes, "something else"), (fit_on_other_data, "other settings"), (fit_in_memory, "other settings")],
+)
+@pytest.mark.parametrize("name", ["popularity", "bm3"])
+def test_it_neither_clears_nor_uses_what_is_not_its_own(
+    tmp_path: Path, fill: Callable[[Path], None], words: str, name: str
+) -> None:
+    folder = tmp_path / "demo" / "runs" / name
+    folder.mkdir(parents=True)
+    fill(folder)
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    assert before
+    ended = worlds.palate("demo", "-o", tmp_path / "demo", "--user", "u2")
+    assert ended.code == 1
+    assert words in ended.err
+    assert str(folder) in ended.err
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+
+
+def test_what_an_earlier_demonstration_trained_is_kept_and_what_it_left_unfinished_is_finished(tmp_path: Path) -> None:
+    first = demonstrate(tmp_path / "demo")[1][0].drop("train seconds")
+    runs = tmp_path / "demo" / "runs"
+    (runs / "lightgcn" / "manifest.json").unlink()
+    before = {name: (runs / name / "model.safetensors").stat().st_mtime_ns for name in SMALL}
+    second = demonstrate(tmp_path / "demo")[1][0].drop("train seconds")
+    assert first.equals(second)
+    after = {name: (runs / name / "model.safetensors").stat().st_mtime_ns for name in SMALL}
+    assert {name for name in SMALL if after[name] != before[name]} == {"lightgcn"}
 
 
 def test_the_command_prints_it(tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ import torch
 import yaml
 
 import palate
+import palate.experiment
 import worlds
 from palate.core.artefact import read_manifest, sha256_of
 from palate.core.errors import ArtefactError, ConfigError, DataError, Interrupted, PalateError
@@ -101,6 +102,7 @@ def test_metrics_tell_validation_and_training_and_no_test(finished: Path) -> Non
     assert set(metrics["validation"]) == {
         f"{metric}@{cut}" for metric in ("recall", "ndcg", "precision", "map", "mrr", "hit") for cut in (5, 10, 20, 50)
     }
+    assert metrics["training"]["process_peak_memory_mb"] > 10
     best = json.loads((finished / "history.jsonl").read_text().splitlines()[metrics["training"]["best_epoch"] - 1])
     assert best["validation"] == metrics["validation"]
 
@@ -246,6 +248,64 @@ def test_a_new_modality_does_not_disturb_an_old_run(finished: Path, catalogue: P
     assert Run.load(finished).recommend(["u3"], 4).equals(expected)
 
 
+def test_runs_of_models_without_features_outlive_a_change_of_features(catalogue: Path, tmp_path: Path) -> None:
+    """Encoding anew must not orphan the runs of models that never looked at features."""
+    data = load(catalogue, split="random")
+    runs = {
+        name: fit(name, data, settings={"epochs": 1, "dim": 4} if name == "lightgcn" else {}, out=tmp_path / name,
+                  quiet=True)
+        for name in ("popularity", "ease", "lightgcn")
+    }  # fmt: skip
+    expected = {name: run.recommend(["u3"], 4) for name, run in runs.items()}
+    for run in runs.values():
+        assert run.recipe.data.features == []
+        assert run.data.features == {}
+    with_features = fit("bm3", data, settings=SMALL, out=tmp_path / "bm3", quiet=True)
+    assert with_features.recipe.data.features == ["image", "text"]
+    other_features(catalogue)
+    with pytest.raises(DataError, match="not the data this run was trained on"):
+        Run.load(tmp_path / "bm3")
+    for name, table in expected.items():
+        assert Run.load(tmp_path / name).recommend(["u3"], 4).equals(table)
+        again = Run.load(tmp_path / name, data=load(catalogue, split="random"))
+        assert again.recommend(["u3"], 4).equals(table)
+        assert again.data.features == {}
+    with pytest.raises(DataError, match="not the data this run was trained on"):
+        Run.load(tmp_path / "ease", data=load(catalogue, split="latest"))
+
+
+def test_a_file_that_the_manifest_does_not_list_is_not_read(data: Dataset, finished: Path, tmp_path: Path) -> None:
+    run = fit("ease", data, out=tmp_path / "ease", quiet=True)
+    everyone = torch.arange(len(data.users))
+    shutil.copy(finished / "embeddings.safetensors", run.folder)
+    loaded = Run.load(run.folder)
+    assert torch.equal(loaded.scorer.score_block(everyone), run.scorer.score_block(everyone))
+    assert loaded.evaluate() == run.evaluate()
+
+
+@pytest.mark.parametrize("precision", ["float32", "float64"])
+@pytest.mark.parametrize("model", ["popularity", "ease", "indexorder", "bm3", "lightgcn"])
+def test_a_run_is_opened_in_its_own_precision(
+    model: str, precision: str, data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def in_precision(*words: Any) -> Any:
+        kind, config, training = resolve(*words)
+        return kind, config, training.override({"precision": precision})
+
+    monkeypatch.setattr(palate.experiment, "resolve", in_precision)
+    run = fit(model, data, settings=SMALL if model in ("bm3", "lightgcn") else {}, out=tmp_path / "run", quiet=True)
+    assert run.recipe.train.precision == precision
+    loaded = Run.load(tmp_path / "run")
+    everyone = torch.arange(len(data.users))
+    scores = run.scorer.score_block(everyone)
+    assert torch.equal(loaded.scorer.score_block(everyone), scores)
+    if model != "indexorder":
+        assert scores.dtype == (torch.float64 if precision == "float64" else torch.float32)
+    if model == "ease" and precision == "float64":
+        assert not torch.equal(scores, scores.float().double()), "float32 would not do for these scores"
+    assert loaded.evaluate() == run.evaluate()
+
+
 def test_data_made_in_memory_must_be_passed(tmp_path: Path) -> None:
     data = worlds.dataset(split="random")
     run = fit("popularity", data, out=tmp_path / "run", quiet=True)
@@ -262,9 +322,21 @@ def test_folders_that_are_no_runs_are_refused(tmp_path: Path, catalogue: Path) -
 
 def test_a_finished_run_is_not_trained_again(finished: Path, data: Dataset) -> None:
     before = {path.name: sha256_of(path) for path in finished.iterdir()}
-    with pytest.raises(ArtefactError, match="finished"):
-        fit("bm3", data, settings=SMALL, out=finished, quiet=True)
+    again = fit("bm3", data, settings=SMALL, out=finished, quiet=True)
+    assert again.recommend(["u1"], 3).equals(Run.load(finished).recommend(["u1"], 3))
+    for other in ({"settings": {**SMALL, "dim": 5}}, {"settings": SMALL, "seed": 1}, {"settings": {}}):
+        with pytest.raises(ArtefactError, match="a finished run with other settings is here"):
+            fit("bm3", data, out=finished, quiet=True, **other)
+    with pytest.raises(ArtefactError, match="a finished run with other settings is here"):
+        fit("bm3", load(str(data.catalogue.folder), split="latest"), settings=SMALL, out=finished, quiet=True)
     assert {path.name: sha256_of(path) for path in finished.iterdir()} == before
+
+
+def test_a_finished_run_that_was_changed_is_not_given_back(finished: Path, data: Dataset) -> None:
+    with open(finished / "embeddings.safetensors", "ab") as stream:
+        stream.write(b"x")
+    with pytest.raises(ArtefactError, match="not the one that was written"):
+        fit("bm3", data, settings=SMALL, out=finished, quiet=True)
 
 
 def test_a_folder_or_file_of_something_else_is_left_alone(data: Dataset, tmp_path: Path) -> None:
@@ -280,14 +352,16 @@ def test_a_folder_or_file_of_something_else_is_left_alone(data: Dataset, tmp_pat
 
 def test_without_a_folder_runs_get_names_of_their_own(data: Dataset, tmp_path: Path, monkeypatch: Any) -> None:
     monkeypatch.chdir(tmp_path)
-    folders = [fit("popularity", data, quiet=True).folder.as_posix() for _ in range(2)]
-    assert folders == ["runs/popularity-world-random-s0", "runs/popularity-world-random-s0-2"]
+    other = load(str(data.catalogue.folder), split="random", positive=3)
+    folders = [fit("popularity", source, quiet=True).folder.as_posix() for source in (data, other, data, other)]
+    assert folders == 2 * ["runs/popularity-world-random-s0", "runs/popularity-world-random-s0-2"]
 
 
 def test_recommending_and_measuring_nothing_is_said(finished: Path, data: Dataset, tmp_path: Path) -> None:
     run = Run.load(finished)
     with pytest.raises(ConfigError, match="at least 1"):
         run.recommend(["u1"], 0)
+    assert run.recommend("u12", 3).equals(run.recommend(["u12"], 3))
     with pytest.raises(DataError, match="unknown user 'u99'"):
         run.recommend(["u99"])
     rows = worlds.interactions().with_columns(split=pl.lit("train"))

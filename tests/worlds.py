@@ -98,7 +98,7 @@ def inputs(
         present = np.asarray(np.isfinite(rows).all(axis=1))
         made[name] = Features(name, np.nan_to_num(rows).astype(np.float32), present, "given", ids)
     numbers = SourceNumbers(np.arange(matrix.shape[0]), np.arange(matrix.shape[1]))
-    return ModelInputs(len(matrix), matrix.shape[1], Bipartite(train), train, made, numbers=numbers)
+    return ModelInputs(len(matrix), matrix.shape[1], Bipartite(train), train, made, numbers=lambda: numbers)
 
 
 def planted(

@@ -295,6 +295,7 @@ def recommend(
 def models(name: Annotated[str | None, typer.Argument(help="Show this model's settings.")] = None) -> None:
     """List the models, or one model's settings with its presets."""
     from palate.models import MODELS, Recommender
+    from palate.train.fitting import TrainConfig
 
     if name is None:
         for key in MODELS:

@@ -36,6 +36,7 @@ PRESETS = [
     for preset in ("intended", *(["official"] if hasattr(MODELS[name].Config, "official") else []))
 ]
 TRAINED = [(name, preset) for name, preset in PRESETS if issubclass(MODELS[name], Recommender)]
+LEARNERS = {name for name, _ in TRAINED}
 every_model = pytest.mark.parametrize("name", NAMES)
 every_preset = pytest.mark.parametrize(("name", "preset"), PRESETS)
 every_trained = pytest.mark.parametrize(("name", "preset"), TRAINED)
@@ -45,7 +46,7 @@ SMALL = {"dim": 8, "epochs": 2, "batch_size": 64}
 
 def settings_of(name: str, **wanted: Any) -> dict[str, Any]:
     """Those of `wanted` that the model or its training has."""
-    known = {**MODELS[name].Config.model_fields, **TrainConfig.model_fields}
+    known = {**MODELS[name].Config.model_fields, **(TrainConfig.model_fields if name in LEARNERS else {})}
     return {key: value for key, value in {**SMALL, **wanted}.items() if key in known}
 
 
@@ -80,6 +81,9 @@ def test_presets_are_valid_settings(name: str, preset: str) -> None:
     assert type(config).parse(config.model_dump()) == config
     with pytest.raises(ConfigError, match="unknown setting 'no_such_thing'"):
         resolve(name, preset, {"no_such_thing": 1})
+    if name not in LEARNERS:
+        with pytest.raises(ConfigError, match="unknown setting 'epochs'"):
+            resolve(name, preset, {"epochs": 1})
 
 
 @every_preset
@@ -162,7 +166,7 @@ def test_one_step_moves_every_parameter_or_its_absence_is_a_switch(name: str, pr
     """Nothing a model trains may be out of reach of its loss for good."""
     data = worlds.dataset(split="random", positive="all")
     kind, config, _ = resolve(name, preset, settings_of(name))
-    before = build(kind, config, data, 0).state_dict()
+    before = build(kind, config, data.inputs(), 0, "float32").state_dict()
     after = trained(name, data, preset, epochs=2, learning_rate=0.05).model
     for parameter, value in after.named_parameters():
         assert not torch.equal(value.detach(), before[parameter]), parameter
@@ -172,6 +176,7 @@ def test_one_step_moves_every_parameter_or_its_absence_is_a_switch(name: str, pr
 def test_a_stored_run_scores_the_same_bits(name: str, preset: str, tmp_path: Path) -> None:
     data = worlds.dataset(split="random")
     run = fit(name, data, preset=preset, settings=settings_of(name), out=tmp_path / "run", quiet=True)
+    assert list(run.data.features) == (["text"] if MODELS[name].modal else [])
     loaded = Run.load(tmp_path / "run", data=data)
     everyone = torch.arange(len(data.users))
     assert torch.equal(run.scorer.score_block(everyone), loaded.scorer.score_block(everyone))
@@ -203,6 +208,9 @@ MODALITIES: dict[str, dict[str, Features]] = {
     "a constant one": {
         "text": Features("text", np.ones((len(ALL), 3), np.float32), np.ones(len(ALL), np.bool_), "ones", tuple(ALL))
     },
+    "names of a module's own attributes": {
+        name: worlds.features(ALL, name) for name in ("type", "values", "forward", "training", "user", "item")
+    },
     "all of one missing": {"text": worlds.features(ALL, missing=ALL), "image": worlds.features(ALL, "image")},
 }
 
@@ -219,7 +227,7 @@ def test_any_set_of_modalities_works(name: str, preset: str, modalities: str) ->
 def test_without_features_it_works_or_says_what_it_needs(name: str) -> None:
     data = worlds.dataset(modalities={}, split="random")
     kind = MODELS[name]
-    if issubclass(kind, Recommender) and kind.modal:
+    if kind.modal:
         with pytest.raises(ConfigError, match="needs at least one modality"):
             trained(name, data)
     else:

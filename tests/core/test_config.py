@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from hypothesis import given
@@ -42,11 +42,33 @@ def test_all_problems_come_at_once_with_the_values_that_were_found() -> None:
     with pytest.raises(ConfigError) as caught:
         Outer.parse({"dim": 0, "rate": "fast", "featurs": []})
     text = caught.value.what
-    assert text.startswith("Outer: ")
+    assert text.count("; ") == 3, "three sentences, one of which asks whether another name was meant"
     assert "dim: input should be greater than or equal to 1 (got 0)" in text
     assert "rate: " in text
     assert "(got 'fast')" in text
     assert "did you mean 'features'?" in text
+
+
+def test_the_valid_settings_are_told_to_who_named_another_and_to_nobody_else() -> None:
+    with pytest.raises(ConfigError) as caught:
+        Outer.parse({"dim": 0})
+    assert caught.value.do == ""
+
+    class Empty(Config):
+        pass
+
+    with pytest.raises(ConfigError) as caught:
+        Empty.parse({"dim": 0})
+    assert caught.value.do == "valid settings: none"
+
+
+def test_a_word_that_is_none_of_the_choices_is_compared_with_them() -> None:
+    class Choice(Config):
+        split: Literal["random", "user-time", "time"] = "random"
+
+    with pytest.raises(ConfigError, match=r"unknown split 'user-tiem'; did you mean 'user-time'\?") as caught:
+        Choice.parse({"split": "user-tiem"})
+    assert "(valid: random, user-time, time)" in caught.value.what
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, "1e999"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,18 +15,20 @@ from hypothesis import strategies as st
 
 import worlds
 from palate.core.errors import ConfigError, DataError
-from palate.dataset.dataset import Dataset
+from palate.dataset.dataset import Dataset, Order
 from palate.encode.features import Features
-from palate.graph.rows import Rows
+from palate.graph.rows import Joined, Rows
 from palate.ingest.catalogue import Catalogue
 
 SPLITS = ("random", "user-time", "time", "latest", "cold-items")
 PARTS = ("train", "valid", "test")
 
 
-def pairs(data: Dataset, rows: Rows) -> set[tuple[str, str]]:
+def pairs(data: Dataset, rows: Rows | Joined) -> set[tuple[str, str]]:
     """The rows' pairs by id."""
-    users, items = data.users.names(rows.row_of_entry()), data.items.names(rows.columns.astype(np.int64))
+    if isinstance(rows, Joined):
+        rows = rows.take(np.arange(len(data.users)))
+    users, items = data.users.ids.gather(rows.row_of_entry()), data.items.ids.gather(rows.columns)
     found = set(zip(users, items, strict=True))
     assert len(found) == rows.size, "no pair occurs twice"
     return found
@@ -96,6 +99,26 @@ def test_rows_are_in_order_of_time() -> None:
         for user in range(rows.count):
             times = [moment[data.users.ids[user], data.items.ids[int(item)]] for item in rows[user]]
             assert times == sorted(times)
+
+
+@pytest.mark.parametrize("timestamps", [True, False])
+@pytest.mark.parametrize("split", SPLITS)
+def test_rows_of_one_moment_are_in_random_order_and_never_by_id(split: str, timestamps: bool) -> None:
+    rows = worlds.interactions(users=60, least=8).with_columns(timestamp=pl.lit(7, pl.Int64))
+    if not timestamps:
+        rows = rows.drop("timestamp")
+        split = split if split in ("random", "cold-items") else "random"
+    source = worlds.catalogue(rows)
+    one, other = (worlds.dataset(source, split=split, positive="all", seed=seed) for seed in (0, 1))
+    names = [[one.items.ids[int(item)] for item in one.seen["train"][user]] for user in range(len(one.users))]
+    for sort_key in (names, [one.seen["train"][user].tolist() for user in range(len(one.users))]):
+        steps = [after > before for own in sort_key for before, after in itertools.pairwise(own)]  # type: ignore[operator]
+        assert len(steps) > 300
+        # Half of the neighbours ascend in a random order; five standard deviations are below 0.1.
+        assert abs(np.mean(steps) - 0.5) < 0.1
+    orders = [[name for user in data.users.ids.sort() for name in data.items.ids.gather(
+        data.seen["train"][data.users.row(user)])] for data in (one, other)]  # fmt: skip
+    assert orders[0] != orders[1]
 
 
 def test_thin_keeps_its_share_of_the_train_rows() -> None:
@@ -180,9 +203,49 @@ CHANGES: dict[str, Callable[[], Dataset]] = {
 }
 
 
+FEATURES_ALONE = {"one item lacks its text", "no features", "features of another name"}
+
+
 @pytest.mark.parametrize("change", CHANGES)
 def test_whatever_matters_changes_the_fingerprint(change: str) -> None:
-    assert CHANGES[change]().fingerprint != worlds.dataset(split="random").fingerprint
+    one, other = worlds.dataset(split="random"), CHANGES[change]()
+    assert one.fingerprint != other.fingerprint
+    assert (one.split_fingerprint == other.split_fingerprint) == (change in FEATURES_ALONE)
+
+
+def test_what_was_withheld_is_part_of_the_split() -> None:
+    """Another item in a withheld row, and all else as it was."""
+    rows = worlds.interactions().sort("user_id", "item_id")
+    one = worlds.dataset(worlds.catalogue(rows), split="user-time", thin=0.5)
+    withheld = pairs(one, one.withheld)
+    ids = sorted(f"i{item}" for item in range(25))
+    keys = list(zip(rows["user_id"], rows["item_id"], strict=True))
+    # The row keeps its place among the sorted ones, so that the shuffles do not notice.
+    place, name = next(
+        (place, name)
+        for place, (user, item) in enumerate(keys[:-1])
+        for name in ids
+        if (user, item) in withheld and keys[place + 1][0] == user and item < name < keys[place + 1][1]
+    )
+    changed = rows.with_columns(item_id=pl.Series([*rows["item_id"][:place], name, *rows["item_id"][place + 1 :]]))
+    other = worlds.dataset(worlds.catalogue(changed), split="user-time", thin=0.5)
+    assert pairs(other, other.withheld) == withheld - {keys[place]} | {(keys[place][0], name)}
+    for part in PARTS:
+        np.testing.assert_array_equal(one.seen[part].columns, other.seen[part].columns)
+    assert one.split_fingerprint != other.split_fingerprint
+
+
+def test_without_features_it_is_the_same_split_and_another_input() -> None:
+    data = worlds.dataset(split="random", thin=0.5)
+    bare = data.without_features()
+    assert bare.split_fingerprint == data.split_fingerprint
+    assert bare.fingerprint != data.fingerprint
+    assert bare.fingerprint == worlds.dataset(modalities={}, split="random", thin=0.5).fingerprint
+    assert bare.inputs().features == {}
+    assert bare.without_features() is bare
+    assert list(data.features) == ["text"], "the data set itself stays as it is"
+    for part in PARTS:
+        assert bare.seen[part] is data.seen[part]
 
 
 def test_titles_and_the_catalogues_name_do_not_change_the_fingerprint() -> None:
@@ -204,13 +267,28 @@ def test_features_follow_their_items_through_the_permutation(seed: int) -> None:
 
 def test_numbers_are_places_in_the_source() -> None:
     data = worlds.dataset(split="random")
-    for order in ("rows", "ids", None):
+    met, items = data.catalogue.interactions, data.catalogue.items["item_id"].to_list()
+    first_users = list(dict.fromkeys(met["user_id"]))
+    expected: dict[Order, tuple[list[str], list[str]]] = {
+        "ids": ([f"u{user}" for user in range(30)], [f"i{item}" for item in range(25)]),
+        "items": (first_users, items),
+        "interactions": (first_users, list(dict.fromkeys([*met["item_id"], *items]))),
+    }
+    assert len({tuple(order) for _, order in expected.values()}) == 3
+    for order, (users, goods) in expected.items():
         numbers = data.numbers(order)
-        assert sorted(numbers.user.tolist()) == list(range(len(data.users)))
-        assert sorted(numbers.item.tolist()) == list(range(len(data.items)))
-    source = data.catalogue.items["item_id"].to_list()
-    by_rows = data.numbers("rows").item
-    assert [source[number] for number in by_rows] == data.items.ids.to_list()
+        assert [users[number] for number in numbers.user] == data.users.ids.to_list()
+        assert [goods[number] for number in numbers.item] == data.items.ids.to_list()
+    assert data.inputs().numbers is not None
+    np.testing.assert_array_equal(data.inputs().numbers().item, data.numbers("ids").item)  # type: ignore[misc]
+
+
+def test_items_that_nobody_met_have_their_place_after_the_others() -> None:
+    rows = worlds.interactions(items=20)
+    data = worlds.dataset(worlds.catalogue(rows, items=25), split="random")
+    place = dict(zip(data.items.ids, data.numbers("interactions").item.tolist(), strict=True))
+    unmet = [item for item in data.catalogue.items["item_id"] if item not in set(rows["item_id"])]
+    assert [place[item] for item in unmet] == list(range(25 - len(unmet), 25))
 
 
 def test_items_without_interactions_stay_candidates() -> None:
@@ -299,6 +377,33 @@ def test_partly_missing_timestamps_are_refused() -> None:
     some = rows.with_columns(timestamp=pl.when(pl.col("timestamp") > 40).then(None).otherwise(pl.col("timestamp")))
     with pytest.raises(DataError, match="have no timestamp"):
         worlds.dataset(worlds.catalogue(some))
+
+
+@pytest.mark.parametrize("wrong", [None, float("nan"), float("inf"), float("-inf")])
+@pytest.mark.parametrize("positive", [None, 4, "all"])
+def test_ratings_that_are_missing_or_not_finite_are_refused(wrong: float | None, positive: float | str | None) -> None:
+    first = pl.int_range(pl.len()) < 3
+    rows = worlds.interactions().with_columns(rating=pl.when(first).then(wrong).otherwise(pl.col("rating")))
+    with pytest.raises(DataError, match="3 interactions have no rating, or one that is not finite"):
+        worlds.dataset(worlds.catalogue(rows), positive=positive)
+
+
+def test_a_catalogue_without_interactions_is_refused() -> None:
+    empty = worlds.catalogue(worlds.interactions().clear())
+    with pytest.raises(DataError, match="no interactions") as caught:
+        worlds.dataset(empty)
+    assert caught.value.where == "world"
+
+
+@pytest.mark.parametrize("order", ["reversed", "by id", "fewer", "of others"])
+def test_features_whose_rows_are_not_the_items_in_order_are_refused(order: str) -> None:
+    source = worlds.catalogue()
+    ids = source.items["item_id"].to_list()
+    wrong = {"reversed": ids[::-1], "by id": sorted(ids), "fewer": ids[:-1], "of others": [*ids[:-1], "i99"]}[order]
+    fine = worlds.features(ids, "image")
+    with pytest.raises(DataError, match="features 'text' are not the catalogue's items") as caught:
+        worlds.dataset(source, {"image": fine, "text": worlds.features(wrong)})
+    assert "FeatureStore" in caught.value.do
 
 
 @pytest.mark.parametrize("split", ["user-time", "time", "latest"])

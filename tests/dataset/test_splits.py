@@ -23,8 +23,20 @@ class Table:
     items: NDArray[np.int32]
     times: NDArray[np.int64]
 
+    def shuffled(self, seed: int) -> NDArray[np.int64]:
+        return np.random.default_rng(seed).permutation(len(self.users))
+
     def split(self, kind: Split, seed: int = 0, cold_share: float = 0.2) -> Part:
-        return split_rows(kind, self.users, self.items, self.times, None, seed=seed, cold_share=cold_share)
+        return split_rows(
+            kind,
+            self.users,
+            self.items,
+            self.times,
+            None,
+            shuffled=self.shuffled(seed),
+            seed=seed,
+            cold_share=cold_share,
+        )
 
 
 @st.composite
@@ -107,6 +119,31 @@ def test_the_same_seed_gives_the_same_split(table: Table, kind: Split) -> None:
     np.testing.assert_array_equal(table.split(kind, 3), table.split(kind, 3))
 
 
+def slow(table: Table, kind: Split, seed: int) -> list[int]:
+    """Parts by sorting each user's rows (or all rows) in plain Python; ties of time in the order of the shuffle."""
+    shuffled = table.shuffled(seed).tolist()
+    times = [0] * len(shuffled) if kind == "random" else table.times.tolist()
+    rows = sorted(range(len(shuffled)), key=lambda row: (times[row], shuffled[row]))
+    part = [TRAIN] * len(rows)
+    if kind == "time":
+        for place, row in enumerate(rows):
+            part[row] = TRAIN if place < int(0.8 * len(rows)) else VALID if place < int(0.9 * len(rows)) else TEST
+        return part
+    for user in set(table.users.tolist()):
+        own = [row for row in rows if table.users[row] == user]
+        valid, test = held_out_of(len(own)) if kind != "latest" else (1, 1) if len(own) >= 3 else (0, 0)
+        for row in own[len(own) - test :]:
+            part[row] = TEST
+        for row in own[len(own) - test - valid : len(own) - test]:
+            part[row] = VALID
+    return part
+
+
+@given(tables(), st.sampled_from(["random", "user-time", "latest", "time"]), st.integers(0, 5))
+def test_the_shuffle_is_the_order_of_random_and_breaks_ties_of_time(table: Table, kind: Split, seed: int) -> None:
+    assert table.split(kind, seed).tolist() == slow(table, kind, seed)
+
+
 def one_user(count: int, times: NDArray[np.int64]) -> Table:
     return Table(np.zeros(count, np.int32), np.arange(count, dtype=np.int32), times)
 
@@ -136,15 +173,16 @@ def test_random_chooses_all_rows_of_a_user_equally_often() -> None:
 def test_splits_by_time_need_timestamps(kind: Split) -> None:
     rows = np.zeros(3, np.int32)
     with pytest.raises(DataError, match="timestamps"):
-        split_rows(kind, rows, rows, None, None, seed=0, cold_share=0.2)
+        split_rows(kind, rows, rows, None, None, shuffled=np.arange(3), seed=0, cold_share=0.2)
 
 
 def test_given_needs_a_split_column_and_is_taken_as_it_is() -> None:
     rows = np.zeros(3, np.int32)
     with pytest.raises(DataError, match="split column"):
-        split_rows("given", rows, rows, None, None, seed=0, cold_share=0.2)
+        split_rows("given", rows, rows, None, None, shuffled=np.arange(3), seed=0, cold_share=0.2)
     parts = np.array([TEST, TRAIN, VALID], np.int8)
-    np.testing.assert_array_equal(split_rows("given", rows, rows, None, parts, seed=1, cold_share=0.2), parts)
+    taken = split_rows("given", rows, rows, None, parts, shuffled=np.array([2, 0, 1]), seed=1, cold_share=0.2)
+    np.testing.assert_array_equal(taken, parts)
 
 
 @given(

@@ -23,7 +23,7 @@ def test_ids_and_rows_are_inverse(names: list[str], seed: int) -> None:
     ordered = pl.Series(names, dtype=pl.String).sort()
     vocabulary, row_of = Vocabulary.permuted("item", ordered, seed)
     assert sorted(vocabulary.ids) == sorted(names)
-    assert vocabulary.names(row_of) == ordered.to_list()
+    assert vocabulary.ids.gather(row_of).to_list() == ordered.to_list()
     np.testing.assert_array_equal(vocabulary.rows(ordered.to_list()), row_of)
     assert [vocabulary.row(name) for name in vocabulary.ids] == list(range(len(names)))
 
@@ -57,27 +57,45 @@ def test_an_unknown_id_names_a_near_one() -> None:
     assert "3 items" in caught.value.do
 
 
-def test_numbers_by_rows_follow_first_appearance() -> None:
-    vocabulary = made(["10", "9", "b", "a"])
-    numbers = vocabulary.numbers(pl.Series(["b", "10", "b", "a", "10", "9"]), "rows")
-    assert {name: int(numbers[vocabulary.row(name)]) for name in vocabulary.ids} == {"b": 0, "10": 1, "a": 2, "9": 3}
+def places(names: list[str], source: list[str], *, by_id: bool, seed: int = 0) -> dict[str, int]:
+    vocabulary = made(names, seed)
+    found = vocabulary.places(pl.Series(source, dtype=pl.String), by_id=by_id)
+    return {name: int(found[vocabulary.row(name)]) for name in names}
 
 
-def test_numbers_by_ids_are_numeric_and_not_alphabetical() -> None:
-    vocabulary = made(["10", "9", "100"])
-    source = pl.Series(["100", "9", "10"])
-    for order in ("ids", None):
-        numbers = vocabulary.numbers(source, order)
-        assert {name: int(numbers[vocabulary.row(name)]) for name in vocabulary.ids} == {"9": 0, "10": 1, "100": 2}
+def test_places_in_the_source_follow_first_appearance() -> None:
+    found = places(["10", "9", "b", "a"], ["b", "10", "b", "a", "10", "9"], by_id=False)
+    assert found == {"b": 0, "10": 1, "a": 2, "9": 3}
 
 
-def test_without_numeric_ids_the_default_is_the_order_of_appearance() -> None:
-    vocabulary = made(["10", "9", "a"])
-    source = pl.Series(["a", "10", "9"])
-    np.testing.assert_array_equal(vocabulary.numbers(source, None), vocabulary.numbers(source, "rows"))
+@pytest.mark.parametrize("prefix", ["", "u", "user-", "2024/"])
+def test_places_by_id_follow_the_numbers_in_them(prefix: str) -> None:
+    names = [f"{prefix}{number}" for number in (100, 9, 10, 1, 9999, 1000)]
+    found = places(names, names, by_id=True)
+    assert sorted(names, key=found.__getitem__) == [f"{prefix}{number}" for number in (1, 9, 10, 100, 1000, 9999)]
 
 
-@given(ids, st.sampled_from(["ids", "rows", None]), st.integers(0, 3))
-def test_numbers_are_a_permutation(names: list[str], order: object, seed: int) -> None:
-    numbers = made(names, seed).numbers(pl.Series([*names, *names], dtype=pl.String), order)  # type: ignore[arg-type]
-    assert sorted(numbers.tolist()) == list(range(len(names)))
+def test_places_by_id_compare_text_and_numbers_part_by_part() -> None:
+    expected = ["7", "12", "B2", "a", "a2b1", "a2b10", "a2c1", "a10b2", "b"]
+    found = places(expected, expected[::-1], by_id=True)
+    assert sorted(expected, key=found.__getitem__) == expected
+
+
+def test_numbers_of_any_length_in_ids_are_compared_by_value() -> None:
+    expected = ["u9", "u" + "9" * 5000, "u1" + "0" * 5000, "u1" + "0" * 4999 + "1"]
+    found = places(expected, expected[::-1], by_id=True)
+    assert sorted(expected, key=found.__getitem__) == expected
+
+
+def test_ids_that_are_equal_by_value_still_have_places_of_their_own() -> None:
+    names = ["1", "01", "001", "²", "٣", "u1", "u01"]
+    for source in (names, names[::-1]):
+        assert sorted(places(names, source, by_id=True).values()) == list(range(len(names)))
+
+
+@given(ids, st.booleans(), st.integers(0, 3))
+def test_places_are_a_permutation(names: list[str], by_id: bool, seed: int) -> None:
+    found = places(names, [*names, *names], by_id=by_id, seed=seed)
+    assert sorted(found.values()) == list(range(len(names)))
+    if not by_id:
+        assert found == {name: place for place, name in enumerate(names)}

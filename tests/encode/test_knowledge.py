@@ -59,8 +59,8 @@ def test_from_triples_to_features_that_know_the_kinds(tmp_path: Path) -> None:
     assert (summary.encoded, summary.cached, summary.absent, summary.failed) == (38, 0, 2, ())
     assert f"S_m = 2 entities: {edges:,} edges, mean degree 17.5 over the 39 items with knowledge" in str(summary)
     assert "1 share too little" in str(summary)
-    assert "39 of 40 have an entity" in str(summary)
-    assert "about ~ of" in str(summary)
+    assert "39 of 40 items have an entity" in str(summary)
+    assert "pairs of inverse relations: 1;" in str(summary)
     FeatureStore(tmp_path / "catalogue").save(features)
     assert FeatureStore(tmp_path / "catalogue").load("knowledge", features.ids).fingerprint == features.fingerprint
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from palate.graph.rows import Rows, contains, pointers
+from palate.graph.rows import Joined, Rows, contains, pointers
 
 COUNT, WIDTH = 5, 7
 Pairs = list[tuple[int, int]]
@@ -58,6 +58,14 @@ def test_a_union_holds_the_own_entries_before_the_others(own: Pairs, other: Pair
     joined = rows_of(own).union(rows_of(other))
     both = zip(expected_lists(own), expected_lists(other), strict=True)
     assert lists_of(joined) == [first + second for first, second in both]
+
+
+@given(st.lists(PAIRS, min_size=1, max_size=4), st.lists(st.integers(0, COUNT - 1), max_size=9))
+def test_joined_rows_are_those_of_their_union(parts: list[Pairs], wanted: list[int]) -> None:
+    taken = Joined(tuple(rows_of(pairs) for pairs in parts)).take(np.array(wanted, dtype=np.int64))
+    expected = [[column for pairs in parts for column in expected_lists(pairs)[row]] for row in wanted]
+    assert lists_of(taken) == expected
+    assert (taken.count, taken.width) == (len(wanted), WIDTH)
 
 
 @given(PAIRS)

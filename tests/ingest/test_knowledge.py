@@ -95,7 +95,7 @@ def test_statistics_of_a_small_world() -> None:
     assert statistics.hubs[0] == ("person0", 2)
     text = statistics.text()
     assert "42 triples, 3 relations, 27 entities; 21 facts" in text
-    assert "4 of 5 have an entity, 3 of them with neighbours" in text
+    assert "4 of 5 items have an entity, 3 of them with neighbours" in text
     assert "made_by ~ makes (100 %)" in text
     assert "symmetric relations: near" in text
 
@@ -103,7 +103,7 @@ def test_statistics_of_a_small_world() -> None:
 def test_statistics_of_nothing() -> None:
     statistics = knowledge_statistics(triples(), links(), ["a"])
     assert (statistics.triples, statistics.connected, statistics.neighbours) == (0, 0, (0, 0, 0, 0, 0))
-    assert "0 of 1 have an entity" in statistics.text()
+    assert "0 of 1 items have an entity" in statistics.text()
 
 
 def test_a_share_is_never_rounded_up_to_all() -> None:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from palate.graph.rows import Rows
+from palate.measure import ranking
 from palate.measure.evaluation import evaluate
 
 
@@ -76,6 +77,28 @@ def test_nobody_with_a_positive_is_zero_not_an_error(items: int) -> None:
     result = evaluate(Table(torch.zeros(2, items)), rows([], 2, items), rows([], 2, items))
     assert len(result.users) == 0
     assert set(result.means().values()) == {0.0}
+
+
+@pytest.mark.parametrize("size", [1, 7, 16])
+def test_users_of_several_blocks_are_measured_as_those_of_one(monkeypatch: pytest.MonkeyPatch, size: int) -> None:
+    users, items = 60, 40
+    generator = np.random.default_rng(0)
+    scores = torch.from_numpy(generator.integers(0, 5, (users, items)).astype(np.float32))
+    chosen = generator.random((users, items))
+    # Some users have nothing held out, so that places in a block are not row numbers.
+    positives = rows(np.argwhere((chosen < 0.1) & (generator.random((users, 1)) < 0.8)).tolist(), users, items)
+    mask = rows(np.argwhere(chosen > 0.7).tolist(), users, items)
+    whole = evaluate(Table(scores), positives, mask)
+    assert 30 < len(whole.users) < 60
+    monkeypatch.setattr(ranking, "BLOCK_BYTES", 4 * items * size)
+    blocks = list(ranking.ranked_blocks(Table(scores), whole.users, 5))
+    assert len(blocks) == -(-len(whole.users) // size) > 1
+    parts = evaluate(Table(scores), positives, mask)
+    assert np.array_equal(parts.users, whole.users)
+    assert parts.values.keys() == whole.values.keys()
+    for name, values in whole.values.items():
+        assert np.array_equal(parts.values[name], values), name
+    assert parts.means() == whole.means()
 
 
 def test_lists_longer_than_the_catalogue_are_cut_and_still_count() -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 import pytest
 import torch
@@ -12,9 +10,9 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from palate.core.errors import TrainingError
-from palate.graph.rows import Rows
+from palate.graph.rows import Joined, Rows
 from palate.measure import ranking
-from palate.measure.ranking import NOBODY, ranked_blocks, top_items
+from palate.measure.ranking import NOBODY, SPARE, Priorities, ranked_blocks, top_items
 
 
 class Table:
@@ -174,14 +172,93 @@ def test_nobody_to_rank_for_gives_an_empty_table_of_the_right_width() -> None:
     assert found.shape == values.shape == (0, 4)
 
 
-def orders(priority: Callable[[np.ndarray], Tensor], users: np.ndarray) -> np.ndarray:
-    return priority(users).argsort(dim=1).argsort(dim=1).numpy().astype(float)
+def test_priorities_of_some_items_are_those_among_all() -> None:
+    users, generator = np.array([3, 0, 10**12]), torch.Generator().manual_seed(0)
+    items = torch.randint(0, 40, (3, 7), generator=generator)
+    priorities = Priorities(40, 5)
+    assert torch.equal(priorities.of(users, items), priorities.of(users).gather(1, items))
+    assert priorities.of(users).min() >= 0
+    assert priorities.of(users).max() < 2**31
+
+
+def sorted_lists(scores: Tensor, users: np.ndarray, k: int, hidden: list[set[int]], seed: int) -> list[list[int]]:
+    """Each user's list by a plain sort of all candidates: best score first, then the highest priority."""
+    priorities = Priorities(scores.shape[1], seed).of(users).tolist()
+    lists: list[list[int]] = []
+    for user, priority in zip(users.tolist(), priorities, strict=True):
+        own = scores[user].tolist()
+        candidates = [item for item in range(len(own)) if item not in hidden[user] and own[item] > -float("inf")]
+        best = sorted(candidates, key=lambda item: (-own[item], -priority[item]))[:k]
+        lists.append(best + [NOBODY] * (min(k, len(own)) - len(best)))
+    return lists
+
+
+@given(st.data())
+def test_the_list_is_that_of_a_sort_by_score_and_priority(data: st.DataObject) -> None:
+    generator = np.random.default_rng(data.draw(st.integers(0, 2**32)))
+    users, items, k = data.draw(st.integers(1, 6)), data.draw(st.integers(1, 60)), data.draw(st.integers(1, 30))
+    levels = data.draw(st.sampled_from([1, 2, 3, 10, 1000]))
+    values = np.where(generator.random((users, items)) < 0.05, -np.inf, generator.integers(0, levels, (users, items)))
+    dtype = data.draw(st.sampled_from([torch.float32, torch.float64]))
+    scores = torch.from_numpy(values).to(dtype)
+    share = data.draw(st.sampled_from([0.0, 0.3, 0.95]))
+    hidden = [set(np.flatnonzero(generator.random(items) < share).tolist()) for _ in range(users)]
+    seed = data.draw(st.integers(0, 3))
+    wanted = generator.permutation(users)
+    found = top_items(Table(scores), wanted, k, mask=mask_of(hidden, items), seed=seed)[0]
+    assert found.tolist() == sorted_lists(scores, wanted, k, hidden, seed)
+
+
+@pytest.mark.parametrize("best", [0, 3])
+@pytest.mark.parametrize("beyond", [-1, 0, 1, SPARE - 1, SPARE, SPARE + 1, 80])
+def test_a_tie_that_ends_at_or_after_the_lists_end_is_settled_among_all_of_it(best: int, beyond: int) -> None:
+    """`best` items on top, then equal scores up to place k + `beyond`, then worse ones."""
+    users, items, k = 40, 100, 10
+    level = np.repeat([2.0, 1.0, 0.0], [best, k + beyond - best, items - k - beyond])
+    generator = np.random.default_rng(0)
+    scores = torch.from_numpy(np.stack([generator.permutation(level) for _ in range(users)]))
+    found = top_items(Table(scores), everyone(scores), k)[0]
+    assert found.tolist() == sorted_lists(scores, everyone(scores), k, [set()] * users, 0)
+
+
+@pytest.mark.parametrize("items", [1, 5, 10, 10 + SPARE, 11 + SPARE, 300])
+def test_equal_scores_are_in_the_order_of_priority_alone(items: int) -> None:
+    scores = torch.full((30, items), 0.25)
+    found = top_items(Table(scores), everyone(scores), 10, seed=3)[0]
+    priorities = Priorities(items, 3).of(everyone(scores))
+    assert np.array_equal(found, priorities.argsort(dim=1, descending=True)[:, :10].numpy())
+
+
+@pytest.mark.parametrize("spare", [1, 2, 8, 29, 1000])
+@pytest.mark.parametrize("rows", [1, 4, 1000])
+def test_neither_the_block_nor_the_spare_items_matter_to_the_order(
+    monkeypatch: pytest.MonkeyPatch, spare: int, rows: int
+) -> None:
+    generator = np.random.default_rng(1)
+    # From all equal to hardly any tie, and users with less than a list's worth of candidates.
+    levels = np.repeat([1, 2, 5, 20, 1000], 5)[:, None]
+    scores = torch.from_numpy((generator.random((25, 40)) * levels).astype(np.int64).astype(np.float32))
+    hidden = [set(generator.choice(40, generator.integers(0, 36), replace=False).tolist()) for _ in range(25)]
+    expected = sorted_lists(scores, everyone(scores), 10, hidden, 0)
+    monkeypatch.setattr(ranking, "SPARE", spare)
+    monkeypatch.setattr(ranking, "BLOCK_BYTES", 4 * 40 * rows)
+    assert top_items(Table(scores), everyone(scores), 10, mask=mask_of(hidden, 40))[0].tolist() == expected
+
+
+def test_a_mask_of_several_parts_hides_them_all() -> None:
+    scores = torch.arange(12.0).repeat(3, 1)
+    parts = [[{11}, set(), {0}], [{10}, {9}, set()], [set(), {11, 8}, {11}]]
+    hidden = [set().union(*(part[user] for part in parts)) for user in range(3)]
+    joined = Joined(tuple(mask_of(part, 12) for part in parts))
+    for users in (np.array([2, 0]), everyone(scores)):
+        found = top_items(Table(scores), users, 4, mask=joined)[0]
+        assert found.tolist() == sorted_lists(scores, users, 4, hidden, 0)
 
 
 @pytest.mark.parametrize("stride", [1, 2, 64, 1000])
 def test_orders_of_ties_are_unrelated_between_users_and_to_the_ids(stride: int) -> None:
     items, users = 500, 300
-    ranks = orders(ranking._priorities(items, 0), np.arange(users) * stride)  # pyright: ignore[reportPrivateUsage]
+    ranks = Priorities(items, 0).of(np.arange(users) * stride).argsort(dim=1).argsort(dim=1).numpy().astype(float)
     ranks = np.vstack([np.arange(items), ranks])
     ranks = (ranks - ranks.mean(1, keepdims=True)) / ranks.std(1, keepdims=True)
     correlation = (ranks @ ranks.T / items)[np.triu_indices(users + 1, 1)]

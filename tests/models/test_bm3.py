@@ -18,10 +18,10 @@ from palate.core.errors import ConfigError
 from palate.core.seeds import Draws
 from palate.models.base import Batch
 from palate.models.bm3 import BM3, BM3Config
-from palate.models.layers import FeatureTable
+from palate.models.layers import FeatureTable, key_of
 
 USERS, ITEMS, DIM = 8, 10, 5
-WIDTHS = {"text": 6, "image": 3, "audio": 4}
+WIDTHS = {"text": 6, "image": 3, "audio": 4, "user": 4, "item": 3, "type": 2, "values": 5}
 PRESETS = {"intended": BM3Config(), "official": BM3Config.official()}
 
 
@@ -63,7 +63,7 @@ def case(preset: str, modalities: list[str], missing: bool, seed: int = 0, **set
     keep = 1 - config.dropout
     masks = {
         name: torch.from_numpy(generator.random((rows, DIM)) < keep).double()
-        for name, rows in (("user", USERS), ("item", ITEMS), *((name, ITEMS) for name in modalities))
+        for name, rows in (("user", USERS), ("item", ITEMS), *((f"content/{name}", ITEMS) for name in modalities))
     }
     return Case(matrix, content, model, Batch(user, item), masks)
 
@@ -106,14 +106,14 @@ def reference(made: Case) -> dict[str, Tensor]:
         "item_to_user": apart(predict(all_items)[items], user_target.detach()[users]).mean(),
     }
     for name, rows in made.content.items():
-        table = model.features[name]
+        table = model.features[key_of(name)]
         assert isinstance(table, FeatureTable)
-        first = model.get_submodule(f"projections.{name}.0")
+        first = model.get_submodule(f"projections.{key_of(name)}.0")
         assert isinstance(first, torch.nn.Linear)
         content = table.matrix @ first.weight.T + first.bias
         present = torch.from_numpy(np.isfinite(rows).all(1))[items]
         aligned = item_target.detach() if config.align_stops_target else item_target
-        for term, target in (("align", aligned), ("mask", drop(name, content).detach())):
+        for term, target in (("align", aligned), ("mask", drop(f"content/{name}", content).detach())):
             distances = apart(predict(content)[items], target[items])
             terms[f"{term}_{name}"] = config.content_weight * distances[present].sum() / max(1, int(present.sum()))
     if config.penalty == "table-norm":
@@ -127,7 +127,7 @@ def reference(made: Case) -> dict[str, Tensor]:
 
 cases = given(
     st.sampled_from(["intended", "official"]),
-    st.sampled_from([["text"], ["text", "image"], ["text", "image", "audio"]]),
+    st.sampled_from([["text"], ["text", "image"], ["text", "image", "audio"], ["item", "user"], ["type", "values"]]),
     st.booleans(),
     st.integers(0, 1000),
     st.integers(0, 3),
@@ -183,6 +183,33 @@ def test_duplicates_in_a_batch_share_their_masks(preset: str) -> None:
             torch.testing.assert_close(once[name], again[name], msg=name)
 
 
+def test_a_modality_named_as_a_table_of_ids_has_masks_of_its_own() -> None:
+    made = case("intended", ["item", "user"], False)
+    drawn: dict[str, Tensor] = {}
+
+    class Noted(Draws):
+        def dropout(self, name: str, values: Tensor, rate: float, rows: Tensor | None = None) -> Tensor:
+            dropped = super().dropout(name, values, rate, rows)
+            assert name not in drawn
+            drawn[name] = super().dropout(name, torch.ones(ITEMS, DIM), rate, torch.arange(ITEMS))
+            return dropped
+
+    made.model.loss(made.batch, Noted(0, 3))
+    assert len(drawn) == 4
+    masks = list(drawn.values())
+    assert not any(torch.equal(one, other) for place, one in enumerate(masks) for other in masks[:place])
+
+
+def test_an_item_that_occurs_several_times_is_projected_once() -> None:
+    made = case("intended", ["text", "image"], True)
+    projected: list[int] = []
+    for projection in made.model.projections.values():
+        projection.register_forward_pre_hook(lambda _, given: projected.append(len(given[0])))
+    assert len(made.batch.positives) > len(made.batch.positives.unique())
+    assert made.terms
+    assert projected == [len(made.batch.positives.unique())] * 2
+
+
 def test_draws_differ_from_step_to_step_and_repeat_within_one() -> None:
     made = case("intended", ["text"], False)
     values = [made.model.loss(made.batch, Draws(0, step))["mask_text"].item() for step in (1, 1, 2)]
@@ -203,7 +230,7 @@ def test_content_reaches_the_id_tables_only_when_the_target_is_not_stopped(stops
 @pytest.mark.parametrize("preset", PRESETS)
 def test_the_row_of_an_absent_item_has_neither_influence_nor_gradient(preset: str) -> None:
     made = case(preset, ["text", "image"], True, train_features=True)
-    table = made.model.features["text"]
+    table = made.model.features["of_text"]
     assert isinstance(table, FeatureTable)
     before = made.terms
     gradient = torch.autograd.grad(torch.stack(list(before.values())).sum(), table.matrix)[0]
@@ -229,15 +256,15 @@ def test_a_batch_without_any_item_of_a_modality_has_zero_terms_and_finite_gradie
 def test_frozen_features_are_no_parameters_and_trained_ones_are() -> None:
     frozen, trained = case("intended", ["text"], False).model, case("official", ["text"], False).model
     extra = {name for name, _ in trained.named_parameters()} - {name for name, _ in frozen.named_parameters()}
-    assert extra == {"features.text.matrix"}
+    assert extra == {"features.of_text.matrix"}
 
 
 def test_a_deeper_projection_is_a_multilayer_perceptron() -> None:
     model = case("intended", ["text"], False, projection_layers=2).model
-    first, second = (model.get_submodule(f"projections.text.{step}") for step in (0, 2))
+    first, second = (model.get_submodule(f"projections.of_text.{step}") for step in (0, 2))
     assert isinstance(first, torch.nn.Linear)
     assert isinstance(second, torch.nn.Linear)
-    table = model.features["text"]
+    table = model.features["of_text"]
     assert isinstance(table, FeatureTable)
     rows = F.leaky_relu(table.matrix @ first.weight.T + first.bias) @ second.weight.T + second.bias
     torch.testing.assert_close(model.project("text", torch.arange(ITEMS))[0], rows)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
+from functools import partial
+
 import numpy as np
 import polars as pl
 import pytest
@@ -11,12 +14,13 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 import worlds
-from palate.core.errors import ConfigError
+from palate.core.errors import ConfigError, TrainingError
 from palate.dataset.inputs import ModelInputs
 from palate.graph.bipartite import Bipartite
 from palate.graph.rows import Rows
 from palate.ingest.catalogue import Catalogue
 from palate.measure.evaluation import evaluate
+from palate.models.classical import ease
 from palate.models.classical.ease import EASE, EASEConfig
 from palate.models.classical.indexorder import IndexOrder, IndexOrderConfig
 from palate.models.classical.popularity import Popularity, PopularityConfig
@@ -52,6 +56,32 @@ def test_ease_is_the_ridge_regression_of_each_item_on_all_others(seed: int, ridg
     np.testing.assert_allclose(model.weights.numpy(), weights, atol=1e-6)
     users = np.array([5, 0, 5, 11])
     np.testing.assert_allclose(model.score_block(torch.from_numpy(users)).numpy(), matrix[users] @ weights, atol=1e-5)
+
+
+@pytest.mark.parametrize("block", [1, 4, 9, 1024])
+def test_ease_weighs_the_same_whatever_the_block(monkeypatch: pytest.MonkeyPatch, block: int) -> None:
+    models = [EASE(EASEConfig(ridge=3.0), worlds.inputs(matrix_of(5))) for _ in range(2)]
+    models[0].fit()
+    monkeypatch.setattr(ease, "BLOCK", block)
+    models[1].fit()
+    assert torch.equal(models[0].weights, models[1].weights)
+
+
+def test_ease_solves_in_float64_whatever_the_precision_of_its_weights() -> None:
+    """Two items that the same 1,000 users took: float32 does not tell 1,000 + λ from 1,000."""
+    model = EASE(EASEConfig(ridge=1e-5), worlds.inputs(np.ones((1000, 2), np.int64)))
+    model.weights = model.weights.float()
+    model.fit()
+    expected = 1000 / (1000 + 1e-5)
+    np.testing.assert_allclose(model.weights.numpy(), [[0, expected], [expected, 0]], rtol=1e-6)
+
+
+def test_ease_says_when_its_matrix_cannot_be_inverted() -> None:
+    model = EASE(EASEConfig(ridge=1e-300), worlds.inputs(np.ones((1, 2), np.int64)))
+    with pytest.raises(TrainingError, match="cannot be inverted") as caught:
+        model.fit()
+    assert caught.value.where == "ridge=1e-300"
+    assert caught.value.do == "raise ridge"
 
 
 def test_ease_refuses_catalogues_beyond_its_memory() -> None:
@@ -95,10 +125,11 @@ def test_indexorder_looks_at_source_numbers_and_not_at_rows(seed: int) -> None:
     model = IndexOrder(IndexOrderConfig(), inputs)
     model.fit()
     assert inputs.numbers is not None
+    numbers = inputs.numbers()
     plain = np.zeros_like(matrix)
     train = inputs.train.by_user
-    plain[inputs.numbers.user[train.row_of_entry()], inputs.numbers.item[train.columns]] = 1
-    expected = indexorder(plain, "users")[inputs.numbers.user][:, inputs.numbers.item]
+    plain[numbers.user[train.row_of_entry()], numbers.item[train.columns]] = 1
+    expected = indexorder(plain, "users")[numbers.user][:, numbers.item]
     np.testing.assert_array_equal(model.score_block(torch.arange(inputs.users)).numpy(), expected)
 
 
@@ -127,6 +158,7 @@ def test_indexorder_finds_a_leak_and_no_leak_in_shuffled_data(direction: str) ->
 def canary_recall(pairs: list[tuple[int, int]], direction: str) -> float:
     rows = pl.DataFrame([(f"u{user}", f"i{item}") for user, item in pairs], schema=["user_id", "item_id"], orient="row")
     data = worlds.dataset(Catalogue.of(rows), {}, split="random")
-    model = IndexOrder(IndexOrderConfig.parse({"direction": direction}), data.inputs())
+    inputs = dataclasses.replace(data.inputs(), numbers=partial(data.numbers, "interactions"))
+    model = IndexOrder(IndexOrderConfig.parse({"direction": direction}), inputs)
     model.fit()
     return evaluate(model, data.positives["test"], data.mask("test")).means()["recall@20"]

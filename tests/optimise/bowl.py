@@ -80,6 +80,7 @@ def bowl_loop(
     module: Bowl | None = None,
     identity: str = "bowl",
     validate: bool = True,
+    quiet: bool = True,
     **settings: Any,
 ) -> Loop:
     """A loop over a bowl of 4 epochs of 5 steps.
@@ -104,7 +105,7 @@ def bowl_loop(
         folder=folder,
         validate=(lambda: closeness(bowl)) if validate else None,
         metric="closeness",
-        quiet=True,
+        quiet=quiet,
     )
 
 

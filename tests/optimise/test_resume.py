@@ -77,6 +77,23 @@ def test_a_loop_stopped_by_ctrl_c_at_any_steps_ends_with_the_same_bits(
     assert (outcome.epochs, outcome.stopped) == (4, "epochs")
 
 
+@pytest.mark.parametrize("after", [1, 3])
+def test_going_on_with_another_number_of_threads_is_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, after: int
+) -> None:
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
+    with pytest.raises(Interrupted):
+        bowl_loop(tmp_path, before_step=signal_at(7), quiet=False).run()
+    assert "threads" not in capsys.readouterr().err, "a new run has nothing to go on from"
+    facts = json.loads(read_tensors(tmp_path / "checkpoint" / STATE)[1]["palate"])
+    assert facts["position"]["threads"] == 3
+    monkeypatch.setattr(torch, "get_num_threads", lambda: after)
+    bowl_loop(tmp_path, quiet=False).run()
+    said = capsys.readouterr().err
+    assert ("started with 3 threads and goes on with 1" in said) == (after == 1)
+    assert ("threads" in said) == (after == 1)
+
+
 @pytest.mark.parametrize("step", [STEPS, ALL_STEPS])
 def test_a_loop_stopped_after_the_last_step_of_an_epoch_still_finishes_that_epoch(tmp_path: Path, step: int) -> None:
     with pytest.raises(Interrupted):

@@ -34,7 +34,7 @@ def test_each_list_is_the_best_unknown_items_in_order() -> None:
     assert table["user_id"].unique(maintain_order=True).to_list() == ["u4", "u0", "u17"]
     for name, user in zip(("u4", "u0", "u17"), users, strict=True):
         known = set(data.catalogue.interactions.filter(pl.col("user_id") == name)["item_id"])
-        expected = [item for item in data.items.names(np.argsort(-scores[user])) if item not in known][:6]
+        expected = [item for item in data.items.ids.gather(np.argsort(-scores[user])) if item not in known][:6]
         own = table.filter(pl.col("user_id") == name)
         assert own["item_id"].to_list() == expected
         assert own["rank"].to_list() == list(range(1, len(expected) + 1))
@@ -53,7 +53,7 @@ def test_a_user_who_knows_nearly_everything_gets_a_shorter_list() -> None:
 def test_lists_are_cut_to_the_number_of_items() -> None:
     data = worlds.dataset(worlds.catalogue(worlds.interactions(most=2)), split="random", positive="all")
     table = recommend(random_scorer(data), data, data.users.rows(["u0"]), 1000)
-    assert table.height == 25 - int(data.known().lengths[data.users.row("u0")])
+    assert table.height == 25 - int(data.known().take(data.users.rows(["u0"])).size)
 
 
 def test_without_users_the_table_is_empty_and_has_its_columns() -> None:

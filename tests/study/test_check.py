@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +13,11 @@ import pytest
 
 import worlds
 from palate.core.errors import ArtefactError
+from palate.dataset.dataset import Dataset, Order
+from palate.dataset.settings import SplitConfig
 from palate.ingest.catalogue import Catalogue
+from palate.measure.evaluation import evaluate
+from palate.models.classical.indexorder import IndexOrder, IndexOrderConfig
 from palate.study.check import check
 
 
@@ -47,6 +53,39 @@ def test_numeric_ids_in_order_of_appearance_leak_even_when_the_rows_are_shuffled
     assert result.canary is not None
     assert result.popularity is not None
     assert result.canary > 2 * result.popularity
+
+
+def test_a_leak_in_string_ids_is_found_when_nothing_else_is_left_of_the_order(tmp_path: Path) -> None:
+    """u1 … u9999 in order of appearance; their order as text is another one, and rows and items are shuffled."""
+    by_item = sorted(sparse(), key=lambda pair: pair[1])
+    user = {user: f"u{1 + 33 * place}" for place, user in enumerate(dict.fromkeys(user for user, _ in by_item))}
+    item = {item: f"i{1 + 33 * place}" for place, item in enumerate(dict.fromkeys(item for _, item in by_item))}
+    assert {len(name) for name in user.values()} == {2, 3, 4, 5}
+    generator = np.random.default_rng(1)
+    mixed = [(user[by_item[place][0]], item[by_item[place][1]]) for place in generator.permutation(len(by_item))]
+    rows = pl.DataFrame(mixed, schema=["user_id", "item_id"], orient="row")
+    goods = pl.DataFrame({"item_id": generator.permutation(list(item.values()))})
+    Catalogue.of(rows, goods, name="shop").save(tmp_path / "c")
+    result = check(tmp_path / "c")
+    assert result.leaks
+    assert result.canary is not None
+    assert result.popularity is not None
+    assert result.canary > 2 * result.popularity
+    data = Dataset.load(tmp_path / "c", SplitConfig(positive="all"))
+    alone = {order: recall_of_order(data, order) for order in ("ids", "items", "interactions")}
+    assert alone["ids"] == result.canary
+    assert max(alone["items"], alone["interactions"]) < 2 * result.popularity
+
+
+def recall_of_order(data: Dataset, order: Order) -> float:
+    """The better Recall@20 of the two canaries that look at one order alone."""
+    inputs = dataclasses.replace(data.inputs(), numbers=partial(data.numbers, order))
+    found: list[float] = []
+    for direction in ("users", "items"):
+        model = IndexOrder(IndexOrderConfig.parse({"direction": direction}), inputs)
+        model.fit()
+        found.append(evaluate(model, data.positives["test"], data.mask("test", "train")).means()["recall@20"])
+    return max(found)
 
 
 def test_a_shuffled_file_with_popular_items_is_silent(tmp_path: Path) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import signal
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,15 +13,18 @@ import pytest
 import torch
 
 import worlds
-from palate.core.errors import ConfigError
+from palate.core.errors import ArtefactError, ConfigError, Interrupted
 from palate.dataset.dataset import Dataset
 from palate.encode.features import Features
 from palate.experiment import resolve
 from palate.ingest.catalogue import Catalogue
 from palate.measure.evaluation import evaluate
+from palate.models.base import Batch
+from palate.train.batches import PairBatches
 from palate.train.fitting import Fitted, TrainConfig, build, fit_model
 
 SEEDS = (0, 1, 2)
+TINY = worlds.dataset(split="random")
 
 
 def trained(name: str, data: Dataset, seed: int = 0, preset: str = "intended", **settings: Any) -> Fitted:
@@ -90,16 +96,63 @@ def test_initial_parameters_depend_on_the_seed_alone() -> None:
     data = worlds.dataset(split="random")
     kind, config, _ = resolve("bm3")
     torch.manual_seed(1)
-    first = build(kind, config, data, 3).state_dict()
+    first = build(kind, config, data.inputs(), 3, "float32").state_dict()
     state = torch.random.get_rng_state()
     torch.randn(5)
-    second, other = build(kind, config, data, 3).state_dict(), build(kind, config, data, 4).state_dict()
+    second, other = (
+        build(kind, config, data.inputs(), 3, "float32").state_dict(),
+        build(kind, config, data.inputs(), 4, "float32").state_dict(),
+    )
     assert all(torch.equal(value, second[name]) for name, value in first.items())
     assert not torch.equal(first["user_id"], other["user_id"])
     torch.random.set_rng_state(state)
     before = torch.random.get_rng_state()
-    build(kind, config, data, 3)
+    build(kind, config, data.inputs(), 3, "float32")
     assert torch.equal(before, torch.random.get_rng_state())
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"epochs": 5},
+        {"batch_size": 32},
+        {"learning_rate": 0.02},
+        {"weight_decay": 0.1},
+        {"metric": "ndcg@10"},
+        {"patience": 3},
+        {"evaluate_every": 2},
+        {"precision": "float64"},
+        {"dim": 5},
+        {"seed": 1},
+        {"data": worlds.dataset(split="latest")},
+        {"data": worlds.dataset(modalities={}, split="random")},
+    ],
+    ids=lambda change: next(iter(change)),
+)
+def test_a_checkpoint_is_that_of_all_settings_and_of_the_data(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: dict[str, Any]
+) -> None:
+    """No other training may go on from it, whatever differs; the same one may."""
+    base: dict[str, Any] = {"dim": 4, "epochs": 4, "batch_size": 64, "checkpoint_seconds": 0}
+
+    def train(data: Dataset = TINY, seed: int = 0, **settings: Any) -> Fitted:
+        kind, config, training = resolve("lightgcn", settings={**base, **settings})
+        return fit_model(kind, config, data, training, seed=seed, folder=tmp_path, quiet=True)
+
+    whole = PairBatches.epoch
+
+    def stop(self: PairBatches, number: int) -> Iterator[Batch]:
+        if number == 3:
+            signal.raise_signal(signal.SIGINT)
+        return whole(self, number)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(PairBatches, "epoch", stop)
+        with pytest.raises(Interrupted):
+            train()
+    with pytest.raises(ArtefactError, match="other settings or other data"):
+        train(**change)
+    assert train().facts["epochs"] == 4
 
 
 def test_an_unknown_validation_metric_is_named_with_the_valid_ones() -> None:
