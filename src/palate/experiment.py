@@ -122,7 +122,7 @@ def resolve(
         raise ConfigError(unknown_name("preset", preset, ["intended", "official"]), do="use intended or official")
     mine: dict[str, Any] = {}
     training: dict[str, Any] = {}
-    trained = TrainConfig.model_fields if issubclass(kind, Recommender) else {}
+    trained = set(TrainConfig.model_fields) if issubclass(kind, Recommender) else {"precision"}
     for name, value in (settings or {}).items():
         if name in kind.Config.model_fields:
             mine[name] = value

@@ -114,7 +114,7 @@ def test_unknown_names_are_refused_before_any_work(full: Path) -> None:
 
 
 def test_a_catalogue_without_content_says_what_was_looked_for(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="no content to encode; looked for text, categories, audio, image"):
+    with pytest.raises(DataError, match="no content to encode; looked for text, categories, knowledge, audio, image"):
         encode_all(shop(tmp_path), quiet=True)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 import torch
@@ -28,7 +30,7 @@ class Table:
         return self.scores.index_select(0, users)
 
 
-def rows(pairs: list[tuple[int, int]], users: int, items: int) -> Rows:
+def rows(pairs: Sequence[Sequence[int]], users: int, items: int) -> Rows:
     table = np.array(pairs, dtype=np.int64).reshape(-1, 2)
     return Rows.from_pairs(table[:, 0], table[:, 1], users, items)
 

@@ -188,7 +188,7 @@ def sorted_lists(scores: Tensor, users: np.ndarray, k: int, hidden: list[set[int
     for user, priority in zip(users.tolist(), priorities, strict=True):
         own = scores[user].tolist()
         candidates = [item for item in range(len(own)) if item not in hidden[user] and own[item] > -float("inf")]
-        best = sorted(candidates, key=lambda item: (-own[item], -priority[item]))[:k]
+        best = [item for *_, item in sorted((-own[item], -priority[item], item) for item in candidates)][:k]
         lists.append(best + [NOBODY] * (min(k, len(own)) - len(best)))
     return lists
 

@@ -206,6 +206,12 @@ def _encode_one(
             where=str(catalogue.media_folder or folder),
             do="check that the files are where the catalogue says; what was stored before is kept",
         )
+    if not features.present.any():
+        raise DataError(
+            f"no item has content to encode as {name}",
+            where=str(folder),
+            do="name the columns that hold it with --columns; what was stored before is kept",
+        )
     FeatureStore(folder).save(features)
     return summary
 

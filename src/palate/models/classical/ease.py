@@ -14,7 +14,7 @@ from palate.graph.rows import Rows
 from palate.models.base import MODELS, Classical
 
 MAX_ITEMS = 40_000
-BLOCK = 1024
+BLOCK_ENTRIES = 2**26
 
 
 class EASEConfig(Config):
@@ -52,8 +52,9 @@ class EASE(Classical):
         """P = (RᵀR + λI)⁻¹ in float64, then B = -P / diag(P) by column with a zero diagonal."""
         back = sparse_rows(self.by_item, torch.float64)
         gram = torch.empty(self.items, self.items, dtype=torch.float64)
-        for start in range(0, self.items, BLOCK):
-            columns = slice(start, start + BLOCK)
+        size = max(1, BLOCK_ENTRIES // max(1, self.by_user.count))
+        for start in range(0, self.items, size):
+            columns = slice(start, start + size)
             some = sparse_rows(self.by_item.take(np.arange(self.items)[columns]), torch.float64).to_dense().T
             gram[:, columns] = torch.sparse.mm(back, some.contiguous())
         gram.diagonal().add_(self.config.ridge)
