@@ -62,7 +62,7 @@ def test_ease_is_the_ridge_regression_of_each_item_on_all_others(seed: int, ridg
 def test_ease_weighs_the_same_whatever_the_block(monkeypatch: pytest.MonkeyPatch, block: int) -> None:
     models = [EASE(EASEConfig(ridge=3.0), worlds.inputs(matrix_of(5))) for _ in range(2)]
     models[0].fit()
-    monkeypatch.setattr(ease, "BLOCK", block)
+    monkeypatch.setattr(ease, "BLOCK_ENTRIES", block * models[1].by_user.count)
     models[1].fit()
     assert torch.equal(models[0].weights, models[1].weights)
 
