@@ -1,0 +1,149 @@
+"""Splits and labels that follow from the data where none are asked for, and data and settings that are refused."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import polars as pl
+import pytest
+
+import worlds
+from dataset.pairs import PARTS, pairs, pairs_where
+from palate.core.errors import ConfigError, DataError
+from palate.ingest.catalogue import Catalogue
+
+
+def rated(least: float, greatest: float) -> Catalogue:
+    rows = worlds.interactions()
+    scale = least + (rows["rating"] - 1) / 4 * (greatest - least)
+    return worlds.catalogue(rows.with_columns(rating=scale))
+
+
+def test_defaults_of_the_split_follow_the_data() -> None:
+    rows = worlds.interactions()
+    assert worlds.dataset().settings.split == "user-time"
+    assert worlds.dataset(worlds.catalogue(rows.drop("timestamp"))).settings.split == "random"
+    parts = pl.Series((["train"] * 6 + ["valid", "test"]) * rows.height)[: rows.height]
+    data = worlds.dataset(worlds.catalogue(rows.with_columns(split=parts)))
+    assert data.settings.split == "given"
+    for part in PARTS:
+        assert pairs(data, data.seen[part]) == pairs_where(data, pl.col("split") == part)
+
+
+def test_without_ratings_everything_is_positive_and_nothing_disliked() -> None:
+    data = worlds.dataset(worlds.catalogue(worlds.interactions(ratings=False)))
+    assert (data.settings.positive, data.settings.dislike, data.dislikes) == ("all", None, None)
+    assert data.positives["train"].size == data.seen["train"].size
+
+
+@pytest.mark.parametrize(
+    ("scale", "settings", "expected"),
+    [
+        ((1, 5), {}, (4, 2)),
+        ((0.5, 5), {}, (4, 2)),
+        ((1, 5), {"positive": 4}, (4, 2)),
+        ((1, 5), {"positive": 5}, (5, 2)),
+        ((1, 5), {"positive": 2}, (2, None)),
+        ((1, 5), {"dislike": 1}, (4, 1)),
+        ((1, 5), {"positive": "all"}, ("all", None)),
+        ((1, 10), {"positive": 8}, (8, None)),
+        ((1, 10), {"positive": 8, "dislike": 3}, (8, 3)),
+        ((1, 10), {"positive": "all"}, ("all", None)),
+        ((0, 1), {"positive": 1}, (1, None)),
+    ],
+)
+def test_thresholds_by_scale(
+    scale: tuple[float, float], settings: dict[str, Any], expected: tuple[float | str, float | None]
+) -> None:
+    data = worlds.dataset(rated(*scale), **settings)
+    assert (data.settings.positive, data.settings.dislike) == expected
+    assert (data.dislikes is None) == (expected[1] is None)
+
+
+@pytest.mark.parametrize("scale", [(1, 10), (0, 1), (-5, 5), (1, 3)])
+def test_other_scales_must_say_what_a_positive_is(scale: tuple[float, float]) -> None:
+    with pytest.raises(ConfigError, match=f"ratings run from {scale[0]} to {scale[1]}") as caught:
+        worlds.dataset(rated(*scale))
+    assert "positive" in caught.value.do
+
+
+@pytest.mark.parametrize("settings", [{"positive": 3}, {"dislike": 2}])
+def test_thresholds_without_ratings_are_refused(settings: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match="no ratings"):
+        worlds.dataset(worlds.catalogue(worlds.interactions(ratings=False)), **settings)
+
+
+@pytest.mark.parametrize("dislike", [4, 5])
+def test_a_dislike_is_below_a_positive(dislike: float) -> None:
+    with pytest.raises(ConfigError, match="must be below"):
+        worlds.dataset(positive=4, dislike=dislike)
+
+
+def test_nothing_positive_to_train_on_is_said() -> None:
+    with pytest.raises(DataError, match="no positive interaction"):
+        worlds.dataset(positive=6)
+
+
+def test_partly_missing_timestamps_are_refused() -> None:
+    rows = worlds.interactions()
+    some = rows.with_columns(timestamp=pl.when(pl.col("timestamp") > 40).then(None).otherwise(pl.col("timestamp")))
+    with pytest.raises(DataError, match="have no timestamp"):
+        worlds.dataset(worlds.catalogue(some))
+
+
+@pytest.mark.parametrize("wrong", [None, float("nan"), float("inf"), float("-inf")])
+@pytest.mark.parametrize("positive", [None, 4, "all"])
+def test_ratings_that_are_missing_or_not_finite_are_refused(wrong: float | None, positive: float | str | None) -> None:
+    first = pl.int_range(pl.len()) < 3
+    rows = worlds.interactions().with_columns(rating=pl.when(first).then(wrong).otherwise(pl.col("rating")))
+    with pytest.raises(DataError, match="3 interactions have no rating, or one that is not finite"):
+        worlds.dataset(worlds.catalogue(rows), positive=positive)
+
+
+def test_a_catalogue_without_interactions_is_refused() -> None:
+    empty = worlds.catalogue(worlds.interactions().clear())
+    with pytest.raises(DataError, match="no interactions") as caught:
+        worlds.dataset(empty)
+    assert caught.value.where == "world"
+
+
+@pytest.mark.parametrize("order", ["reversed", "by id", "fewer", "of others"])
+def test_features_whose_rows_are_not_the_items_in_order_are_refused(order: str) -> None:
+    source = worlds.catalogue()
+    ids = source.items["item_id"].to_list()
+    wrong = {"reversed": ids[::-1], "by id": sorted(ids), "fewer": ids[:-1], "of others": [*ids[:-1], "i99"]}[order]
+    fine = worlds.features(ids, "image")
+    with pytest.raises(DataError, match="features 'text' are not the catalogue's items") as caught:
+        worlds.dataset(source, {"image": fine, "text": worlds.features(wrong)})
+    assert "FeatureStore" in caught.value.do
+
+
+@pytest.mark.parametrize("split", ["user-time", "time", "latest"])
+def test_splits_by_time_need_timestamps(split: str) -> None:
+    with pytest.raises(DataError, match="needs timestamps"):
+        worlds.dataset(worlds.catalogue(worlds.interactions().drop("timestamp")), split=split)
+
+
+def test_given_needs_a_split_column_of_known_parts() -> None:
+    with pytest.raises(DataError, match="needs a split column"):
+        worlds.dataset(split="given")
+    odd = worlds.interactions().with_columns(split=pl.lit("holdout"))
+    with pytest.raises(DataError, match="holds 'holdout'"):
+        worlds.dataset(worlds.catalogue(odd), split="given")
+
+
+def test_repeated_pairs_are_refused_with_an_example() -> None:
+    source = worlds.catalogue()
+    twice = Catalogue(pl.concat([source.interactions, source.interactions[4:5]]), source.items)
+    with pytest.raises(DataError, match="1 user–item pairs occur more than once") as caught:
+        worlds.dataset(twice)
+    assert source.interactions["item_id"][4] in caught.value.where
+
+
+def test_unknown_settings_and_values_are_refused() -> None:
+    with pytest.raises(ConfigError, match="did you mean 'thin'"):
+        worlds.dataset(thinn=0.5)
+    wrong: list[dict[str, Any]] = [{"split": "last"}, {"thin": 0}, {"thin": 1.5}, {"cold_share": 1}, {"seed": -1}]
+    for settings in wrong:
+        with pytest.raises(ConfigError, match=next(iter(settings))):
+            worlds.dataset(**settings)
