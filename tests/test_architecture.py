@@ -24,6 +24,7 @@ ROOMS = (
     "study",
     "serve",
     "demo",
+    "printing",
     "cli",
 )
 # The package's front door and its entry point: seen by no room.

@@ -6,15 +6,13 @@ import json
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from palate.core.errors import ConfigError, Interrupted, PalateError
+from palate.printing import print_metrics, print_table, training_line
 from palate.version import __version__
-
-if TYPE_CHECKING:
-    import polars as pl
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -90,10 +88,21 @@ def data_get(
 
 @data_app.command("import")
 def data_import(
-    interactions: Annotated[Path, typer.Option(help="Who met which item: csv, tsv or parquet.", show_default=False)],
+    interactions: Annotated[
+        Path,
+        typer.Option(
+            help="Who met which item: csv, tsv, jsonl, parquet, .inter; or a folder made for RecBole or MMRec.",
+            show_default=False,
+        ),
+    ],
     out: Annotated[Path, typer.Option("-o", "--out", help="Catalogue folder to make.", show_default=False)],
-    items: Annotated[Path | None, typer.Option(help="What is known of the items: csv, tsv or parquet.")] = None,
-    knowledge: Annotated[Path | None, typer.Option(help="Triples head, relation, tail: csv, tsv or parquet.")] = None,
+    items: Annotated[Path | None, typer.Option(help="What is known of the items, in any of these formats.")] = None,
+    knowledge: Annotated[Path | None, typer.Option(help="Triples head, relation, tail, likewise.")] = None,
+    valid: Annotated[Path | None, typer.Option(help="Interactions for validation, in a file of their own.")] = None,
+    test: Annotated[Path | None, typer.Option(help="Interactions for the test, in a file of their own.")] = None,
+    events: Annotated[
+        str | None, typer.Option(help="Events to keep, the strongest of a pair by weight: view=1,buy=5.")
+    ] = None,
     columns: Annotated[
         list[str] | None,
         typer.Option("--columns", help="Your columns' names: user_id=uid,item_id=iid. Repeatable."),
@@ -106,24 +115,48 @@ def data_import(
 ) -> None:
     """Read your files into a catalogue; all problems come in one report."""
     from palate.core.config import read_assignments
+    from palate.encode.catalogue import take_file
     from palate.ingest.columns import ColumnNames
-    from palate.ingest.importing import import_tables
+    from palate.ingest.folders import import_data
 
     words = [word for given in columns or [] for word in given.split(",")]
     names = ColumnNames.parse(read_assignments(words), where="--columns")
-    catalogue, report = import_tables(
+    found = import_data(
         interactions,
         items,
         knowledge,
         names,
+        valid=valid,
+        test=test,
+        events=None if events is None else read_assignments(events.split(",")),
         strict=strict,
         min_user=min_user,
         min_item=min_item,
         name=name or out.name,
     )
-    catalogue.save(out, replace=replace)
-    print(report.text())
-    print(f"{len(catalogue.interactions):,} interactions, {len(catalogue.items):,} items → {out}")
+    found.save(out, take_file, replace=replace)
+    print(found.report.text())
+    people = found.catalogue.interactions["user_id"].n_unique()
+    rows, items_kept = len(found.catalogue.interactions), len(found.catalogue.items)
+    print(f"{rows:,} interactions of {people:,} users with {items_kept:,} items → {out}")
+
+
+@data_app.command("describe")
+def data_describe(
+    folder: Annotated[Path, typer.Argument(metavar="CAT", help="Catalogue folder.")],
+    html: Annotated[Path | None, typer.Option("--html", help="Write a page with plots too.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
+) -> None:
+    """Sizes, coverage, ratings and the long tail of a catalogue on one screen, and what they advise."""
+    from palate.study.describe import describe
+
+    found = describe(folder)
+    print(json.dumps(found.as_dict(), indent=2) if as_json else found.text())
+    if html is not None:
+        from palate.study.describe_page import write_page
+
+        write_page(found, html)
+        print(f"page → {html}", file=sys.stderr)
 
 
 @data_app.command("check")
@@ -215,19 +248,9 @@ def train(
     for note in () if quiet else dataset.notes:
         print(note, file=sys.stderr)
     run = experiment.fit(model, dataset, seed=seed, preset=preset, settings=overrides, out=out, quiet=quiet)
-    print(f"{run.folder}: {_training(run.metrics['training'])}")
+    print(f"{run.folder}: {training_line(run.metrics['training'])}")
     if run.metrics["validation"]:
-        _print_metrics({"validation": run.metrics["validation"]})
-
-
-def _training(facts: dict[str, Any]) -> str:
-    """One line on how a training went."""
-    from palate.core.progress import duration
-
-    parts = [f"{duration(facts['seconds'])} of training"]
-    if "epochs" in facts:
-        parts.append(f"best of {facts['epochs']} epochs: {facts['best_epoch']}, ended by {facts['stopped']}")
-    return ", ".join([*parts, f"{facts['parameters']:,} parameters", f"{facts['process_peak_memory_mb']:,} MB at most"])
+        print_metrics({"validation": run.metrics["validation"]})
 
 
 def _threshold(text: str | None) -> float | str | None:
@@ -262,7 +285,7 @@ def evaluate(
     print(f"{opened.recipe.model} on {opened.recipe.data.name}, {about['users']:,} of {about['all_users']:,} users")
     if about["users"] < about["all_users"]:
         print(f"{about['all_users'] - about['users']:,} users have no positive in the test part and are not measured")
-    _print_metrics({"test": metrics})
+    print_metrics({"test": metrics})
 
 
 @app.command()
@@ -288,7 +311,7 @@ def recommend(
         write_table(table, out)
         print(f"{len(table):,} recommendations for {table['user_id'].n_unique():,} users → {out}")
     else:
-        _print_table(table)
+        print_table(table)
 
 
 @app.command()
@@ -328,40 +351,4 @@ def demo(
     """MovieLens-100K from its source to a table of test figures and one user's recommendations."""
     from palate.demo import run_demo
 
-    run_demo(out, user, show_table=_print_table, say=print)
-
-
-def _print_metrics(parts: dict[str, dict[str, float]]) -> None:
-    for part, metrics in parts.items():
-        cuts = sorted({name.partition("@")[2] for name in metrics}, key=int)
-        names = list(dict.fromkeys(name.partition("@")[0] for name in metrics))
-        print(f"{part:<12}" + "".join(f"{'@' + cut:>9}" for cut in cuts))
-        for name in names:
-            print(f"{name:<12}" + "".join(f"{metrics[f'{name}@{cut}']:>9.4f}" for cut in cuts))
-
-
-def _print_table(table: pl.DataFrame) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    shown = Table(box=None, pad_edge=False)
-    numeric = {name for name, dtype in table.schema.items() if dtype.is_numeric()}
-    for name in table.columns:
-        shown.add_column(name, justify="right" if name in numeric else "left")
-    for row in table.select(*(_shown(table[name]) for name in table.columns)).iter_rows():
-        shown.add_row(*row)
-    console = Console()
-    console.print(shown) if console.is_terminal else Console(width=200).print(shown)
-
-
-def _shown(column: pl.Series) -> pl.Series:
-    """A column as text: whole numbers plain, large ones with one decimal, the others with four."""
-    if column.dtype.is_float():
-        known = column.drop_nulls()
-        whole = bool((known == known.round(0)).all())
-        large = len(known) > 0 and bool((known.abs() >= 10).any())
-        places = 0 if whole else 1 if large else 4
-        text = ["" if value is None else f"{value:.{places}f}" for value in column.to_list()]
-    else:
-        text = ["" if value is None else str(value) for value in column.to_list()]
-    return type(column)(column.name, text)
+    run_demo(out, user, show_table=print_table, say=print)

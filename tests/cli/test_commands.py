@@ -55,7 +55,7 @@ def test_from_files_to_recommendations(files: Path, tmp_path: Path) -> None:
     said = good(
         "data", "import", "--interactions", files / "interactions.csv", "--items", files / "items.csv", "-o", shop
     )
-    assert "347 interactions, 25 items" in said.out
+    assert "347 interactions of 30 users with 25 items" in said.out
     said = good("encode", shop, "--modality", "image", "--from", files / "images.npy", "--ids", files / "ids.txt")
     assert "image: 20 of 25 items have a row" in said.out
     said = good("encode", shop)
@@ -278,3 +278,31 @@ def test_a_reader_that_leaves_early_is_no_error() -> None:
         )
     assert "Traceback" not in done.stderr
     assert "Exception ignored" not in done.stderr
+
+
+def test_a_catalogue_is_described_on_screen_as_json_and_as_a_page(catalogue: Path, tmp_path: Path) -> None:
+    told = good("data", "describe", catalogue)
+    assert "interactions" in told.out
+    assert "advice" in told.out
+    page = tmp_path / "page.html"
+    found = json.loads(good("data", "describe", catalogue, "--json", "--html", page).out)
+    assert str(found)
+    assert page.read_text(encoding="utf-8").lstrip().lower().startswith("<!doctype html>")
+
+
+def test_three_files_make_a_given_split(tmp_path: Path) -> None:
+    for part, rows in {"train": "a,x\na,y\nb,x", "valid": "b,y", "test": "a,z\nb,z"}.items():
+        (tmp_path / f"{part}.csv").write_text(f"user_id,item_id\n{rows}\n")
+    parts = (
+        "--interactions",
+        tmp_path / "train.csv",
+        "--valid",
+        tmp_path / "valid.csv",
+        "--test",
+        tmp_path / "test.csv",
+    )
+    good("data", "import", *parts, "-o", tmp_path / "shop")
+    good("train", "popularity", "--data", tmp_path / "shop", "-o", tmp_path / "run", "--quiet")
+    measured = json.loads(good("evaluate", tmp_path / "run", "--json").out)
+    assert measured["users"] == 2
+    assert measured["test"]["recall@5"] == 1.0

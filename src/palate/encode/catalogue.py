@@ -19,6 +19,7 @@ from palate.encode.precomputed import PrecomputedSummary, read_precomputed
 from palate.encode.store import FeatureStore, RowCache
 from palate.encode.text import TEXT_COLUMNS, item_texts
 from palate.ingest.catalogue import Catalogue
+from palate.ingest.folders import FeatureFile
 
 
 @dataclass(frozen=True)
@@ -214,6 +215,16 @@ def _encode_one(
         )
     FeatureStore(folder).save(features)
     return summary
+
+
+def take_file(folder: Path, file: FeatureFile, item_ids: Sequence[str]) -> None:
+    """Store a feature file that came with the imported data; its rows' ids are known.
+
+    Raises:
+        DataError: when its rows do not fit.
+    """
+    features, _ = read_precomputed(file.path, name=file.name, item_ids=item_ids, ids=file.ids)
+    FeatureStore(folder).save(features)
 
 
 def take_precomputed(folder: Path, name: str, matrix: Path, ids: str | None) -> PrecomputedSummary:

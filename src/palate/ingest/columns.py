@@ -87,7 +87,10 @@ class Wanted:
 
 INTERACTIONS = Wanted("interactions", ("user_id", "item_id"), ("rating", "timestamp", "event", "split"))
 ITEMS = Wanted("items", ("item_id",), ("title", "description", "image", "audio", "entity"))
+# Of files that each hold one split, no column says the split.
+UNDIVIDED = Wanted("interactions", INTERACTIONS.required, ("rating", "timestamp", "event"))
 KNOWLEDGE = Wanted("knowledge", ("head", "relation", "tail"))
+LINKS = Wanted("item_entities", ("item_id", "entity"))
 
 
 def resolve(
@@ -127,10 +130,10 @@ def resolve(
     return found
 
 
-def refuse_unused(names: ColumnNames, wanted: Wanted, file: str, report: Report) -> None:
-    """Report names that the user gave for a table that was not given."""
+def refuse_unused(names: ColumnNames, wanted: Wanted, file: str, report: Report, *, but: tuple[str, ...] = ()) -> None:
+    """Report names that the user gave for a table that was not given; `but`: those that another table uses."""
     for key in (*wanted.required, *wanted.optional):
-        if key != "item_id" and getattr(names, key):
+        if key not in ("item_id", *but) and getattr(names, key):
             report.add(
                 "fatal",
                 file,

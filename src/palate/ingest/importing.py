@@ -2,17 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import polars as pl
 
 from palate.core.errors import DataError
 from palate.ingest.catalogue import ITEM_TYPES, Catalogue, conform, items_of
-from palate.ingest.cells import MILLISECONDS_FROM, Cells, parse_ratings, parse_splits, parse_text, parse_times
-from palate.ingest.columns import INTERACTIONS, ITEMS, KNOWLEDGE, ColumnNames, Wanted, refuse_unused, resolve
-from palate.ingest.filters import k_core_of, repeated_pairs
+from palate.ingest.cells import parse_text
+from palate.ingest.columns import (
+    INTERACTIONS,
+    ITEMS,
+    KNOWLEDGE,
+    LINKS,
+    UNDIVIDED,
+    ColumnNames,
+    Wanted,
+    refuse_unused,
+    resolve,
+)
+from palate.ingest.events import check_events
+from palate.ingest.filters import k_core_of
 from palate.ingest.inspection import Inspection
+from palate.ingest.interactions import Part, read_interactions
+from palate.ingest.media import check_media
 from palate.ingest.report import Report
 from palate.ingest.tables import ROW, Table, read_table
 
@@ -23,19 +36,27 @@ def import_tables(
     knowledge: Path | None = None,
     columns: ColumnNames | None = None,
     *,
+    valid: Path | None = None,
+    test: Path | None = None,
+    links: Path | None = None,
+    events: Mapping[str, object] | None = None,
     strict: bool = False,
     min_user: int = 0,
     min_item: int = 0,
     name: str | None = None,
 ) -> tuple[Catalogue, Report]:
-    """Read, check and clean a user's tables.
+    """Read, check and clean a user's tables: csv, tsv, jsonl, parquet, or RecBole's atomic files.
 
     Args:
-        interactions: who met which item; csv, tsv or parquet.
+        interactions: who met which item; the train part of it when `valid` or `test` is given.
         items: what is known of the items; without it the items are those of the interactions.
         knowledge: triples head, relation, tail.
         columns: the user's names of the columns; by default the usual names are recognised.
-        strict: refuse to drop any row.
+        valid, test: interactions that are for validation and for test. The catalogue has a column split then.
+        links: item_id and entity, the items' nodes in the knowledge; else a column entity of the items says them.
+        events: of an implicit log: the events to keep, with weights that rank them. Each (user, item) pair keeps the
+            event that weighs most, and its latest time. The weights are not stored, as nothing reads them.
+        strict: refuse to drop any row, and any path that leads to no usable picture or sound.
         min_user: k-core: interactions that each user has at least.
         min_item: k-core: interactions that each item has at least.
         name: the catalogue's name; by default that of the folder of the interactions.
@@ -44,38 +65,47 @@ def import_tables(
         The catalogue (not stored yet), and the report of what was noted and dropped.
 
     Raises:
+        ConfigError: for weights of events that are no positive numbers.
         DataError: with the whole report, when something fatal was found or `strict` and a row would be dropped.
     """
+    weights = None if events is None else check_events(events)
     report = Report()
-    tables = (
-        read_table(interactions, report),
-        None if items is None else read_table(items, report),
-        None if knowledge is None else read_table(knowledge, report),
-    )
     names = columns or ColumnNames()
+    if valid is None and test is None:
+        rows: dict[str, Table | None] | Table | None = read_table(interactions, report)
+    else:
+        given = {"train": interactions, "valid": valid, "test": test}
+        rows = {split: read_table(path, report) for split, path in given.items() if path is not None}
+        if names.split:
+            report.add("fatal", str(interactions), f"the files say the split, and so does the column '{names.split}'")
+    tables = [None if path is None else read_table(path, report) for path in (items, knowledge, links)]
     for path, wanted in ((items, ITEMS), (knowledge, KNOWLEDGE)):
         if path is None:
-            refuse_unused(names, wanted, str(interactions), report)
+            refuse_unused(names, wanted, str(interactions), report, but=LINKS.required if links else ())
     catalogue = build_catalogue(
-        *tables,
+        rows,
+        tables[0],
+        tables[1],
         names,
         report,
+        links=tables[2],
+        events=weights,
         strict=strict,
         name=name or interactions.resolve().parent.name or "catalogue",
         media_root=None if items is None else str(items.resolve().parent),
     )
-    if min_user > 0 or min_item > 0:
-        catalogue = _cut(catalogue, min_user, min_item, str(interactions), report)
-    return catalogue, report
+    return cut(catalogue, min_user, min_item, str(interactions), report), report
 
 
 def build_catalogue(
-    interactions: Table | None,
+    interactions: Table | Mapping[str, Table | None] | None,
     items: Table | None,
     knowledge: Table | None,
     names: ColumnNames,
     report: Report,
     *,
+    links: Table | None = None,
+    events: Mapping[str, float] | None = None,
     strict: bool = False,
     name: str = "catalogue",
     media_root: str | None = None,
@@ -83,33 +113,58 @@ def build_catalogue(
     """A catalogue of tables that were read.
 
     Args:
-        interactions: its rows, or None when it could not be read.
+        interactions: its rows, or None when it could not be read; or the table of each split by its name.
         items: its rows, or None when there are none or they could not be read.
-        knowledge: as `items`.
+        knowledge, links: as `items`.
         names: the user's names of the columns.
         report: takes the problems; what failed before is in it as fatal.
+        events: weights of the events to keep; None for all.
         strict: refuse to drop any row.
         name: the catalogue's name.
-        media_root: folder of relative media paths.
+        media_root: folder of relative media paths; where there is one, the files are looked at.
 
     Raises:
         DataError: with the whole report, when something fatal was found or `strict` and a row would be dropped.
     """
-    found = _plans(((interactions, INTERACTIONS), (items, ITEMS), (knowledge, KNOWLEDGE)), names, report)
+    divided = isinstance(interactions, Mapping)
+    splits = list(interactions) if divided else [None]
+    tables = list(interactions.values()) if divided else [interactions]
+    log = UNDIVIDED if divided else INTERACTIONS
+    wanted = [*((table, log) for table in tables), (items, ITEMS), (knowledge, KNOWLEDGE), (links, LINKS)]
+    plans = _plans(wanted, names, report)
+    *_, items_plan, knowledge_plan, links_plan = plans
     # A table with a fatal problem holds up no check of the others: all problems go into one report.
-    goods = _items(items, found["items"], report) if items and "items" in found else None
-    rows = None
-    if interactions and "interactions" in found:
-        rows = _interactions(interactions, found["interactions"], goods, report)
-    triples = _knowledge(knowledge, found["knowledge"], report) if knowledge and "knowledge" in found else None
+    goods = None if items is None or items_plan is None else _items(items, items_plan, report, media_root, strict)
+    parts = [
+        Part(table, plan, split)
+        for table, plan, split in zip(tables, plans, splits, strict=False)
+        if table is not None and plan is not None
+    ]
+    for part in parts if events is not None else ():
+        if "event" not in part.plan:
+            report.add(
+                "fatal",
+                part.table.file,
+                "events are chosen, but there is no column event",
+                do=f"name it: --columns event=NAME; the columns here are: {', '.join(part.table.columns)}",
+            )
+    rows = read_interactions(parts, goods, report, events) if parts and not _lack_events(parts, events) else None
+    triples = (
+        None if knowledge is None or knowledge_plan is None else _distinct(knowledge, knowledge_plan, KNOWLEDGE, report)
+    )
+    linked = None if links is None or links_plan is None else _distinct(links, links_plan, LINKS, report)
     report.raise_if(strict)
     if rows is None:
         raise DataError("there are no interactions", where=name, do="give a table of interactions")
-    entities = None
-    if goods is not None and "entity" in goods.columns:
-        entities = goods.select("item_id", "entity").drop_nulls()
-        goods = goods.drop("entity")
-    elif knowledge is not None:
+    goods = items_of(rows) if goods is None else goods
+    owned = goods.select("item_id", "entity").drop_nulls() if "entity" in goods.columns else None
+    if links is not None and linked is not None:
+        known = linked.join(goods, on="item_id", how="semi", maintain_order="left")
+        if known.height < linked.height:
+            lost = linked.height - known.height
+            report.add("note", links.file, f"links of items that the catalogue does not have are left out: {lost:,}")
+        owned = known if owned is None else pl.concat([owned, known]).unique(maintain_order=True)
+    if knowledge is not None and owned is None:
         report.add(
             "note",
             knowledge.file,
@@ -118,84 +173,32 @@ def build_catalogue(
         )
     return Catalogue(
         conform(rows, "interactions"),
-        conform(items_of(rows) if goods is None else goods, "items"),
+        conform(goods.drop("entity", strict=False), "items"),
         None if triples is None else conform(triples, "knowledge"),
-        None if entities is None else conform(entities, "item_entities"),
+        None if owned is None else conform(owned, "item_entities"),
         name=name,
         media_root=media_root,
     )
 
 
+def _lack_events(parts: Sequence[Part], events: Mapping[str, float] | None) -> bool:
+    return events is not None and any("event" not in part.plan for part in parts)
+
+
 def _plans(
     tables: Sequence[tuple[Table | None, Wanted]], names: ColumnNames, report: Report
-) -> dict[str, dict[str, str]]:
-    """The columns of each table that has all that it must have, by the table's name."""
+) -> list[dict[str, str] | None]:
+    """The columns of each table that has all that it must have, None for the others."""
     headers = [frozenset[str]() if table is None else frozenset(table.columns) for table, _ in tables]
-    plans: dict[str, dict[str, str]] = {}
+    plans: list[dict[str, str] | None] = []
     for index, (table, wanted) in enumerate(tables):
-        if table is not None:
-            others = frozenset[str]().union(*headers[:index], *headers[index + 1 :])
-            plan = resolve(table, wanted, names, report, elsewhere=others)
-            if all(key in plan for key in wanted.required):
-                plans[wanted.name] = plan
+        others = frozenset[str]().union(*headers[:index], *headers[index + 1 :])
+        plan = None if table is None else resolve(table, wanted, names, report, elsewhere=others)
+        plans.append(plan if plan is not None and all(key in plan for key in wanted.required) else None)
     return plans
 
 
-def _interactions(table: Table, plan: dict[str, str], items: pl.DataFrame | None, report: Report) -> pl.DataFrame:
-    rows = Inspection(table, report)
-    user_ids, item_ids = rows.ids(plan["user_id"]), rows.ids(plan["item_id"])
-    columns: dict[str, pl.Series | None] = {"user_id": user_ids, "item_id": item_ids}
-    if items is not None:
-        known = item_ids.is_in(items["item_id"].implode())
-        rows.mark(
-            ~known.fill_null(True),
-            "the item is not in the items file",
-            "add it there, or leave the items file out",
-            column=plan["item_id"],
-            values=table.frame[plan["item_id"]],
-        )
-    if "rating" in plan:
-        raw = table.frame[plan["rating"]]
-        cells, infinite = parse_ratings(raw)
-        rows.mark(
-            infinite,
-            "the rating is not finite",
-            "write a number, or remove the row",
-            column=plan["rating"],
-            values=raw,
-        )
-        do = "write ratings as plain numbers with a decimal point, such as 4 or 3.5"
-        cells = Cells(cells.values, cells.empty, cells.bad & ~infinite)
-        columns["rating"] = rows.parsed(plan["rating"], cells, "rating", "not a number", do)
-    if "timestamp" in plan:
-        cells = parse_times(table.frame[plan["timestamp"]])
-        do = "write whole seconds since 1970, or ISO 8601 such as 1998-04-22T18:30:00Z"
-        columns["timestamp"] = rows.parsed(plan["timestamp"], cells, "timestamp", "not a time", do)
-        if (cells.values.abs() >= MILLISECONDS_FROM).any():
-            report.add(
-                "note",
-                table.file,
-                "these times look like milliseconds; they are kept as they are, and only their order is used",
-                column=plan["timestamp"],
-            )
-    if "event" in plan:
-        columns["event"] = parse_text(table.frame[plan["event"]])
-    if "split" in plan:
-        cells = parse_splits(table.frame[plan["split"]])
-        columns["split"] = rows.parsed(
-            plan["split"], cells, "split", "not a split", "use train, valid or test (or 0, 1, 2)"
-        )
-    good = rows.kept(columns)
-    what = "the same user and item occur in another row; the latest is kept"
-    good = rows.drop_again(good, repeated_pairs(good), what, ("user_id", "item_id"))
-    rows.done(good.height)
-    unused = [column for column in table.columns if column not in plan.values()]
-    if unused:
-        report.add("note", table.file, f"columns that are not used: {', '.join(unused)}")
-    return good.drop(ROW)
-
-
-def _items(table: Table, plan: dict[str, str], report: Report) -> pl.DataFrame:
+def _items(table: Table, plan: dict[str, str], report: Report, media_root: str | None, strict: bool) -> pl.DataFrame:
     rows = Inspection(table, report)
     ids = rows.ids(plan["item_id"])
     rows.mark(
@@ -221,19 +224,30 @@ def _items(table: Table, plan: dict[str, str], report: Report) -> pl.DataFrame:
             columns[column] = table.frame[column]
     good = rows.kept(columns)
     rows.done(good.height)
+    if media_root is not None:
+        check_media(table, good, plan, Path(media_root), report, "fatal" if strict else "note")
     return good.drop(ROW)
 
 
-def _knowledge(table: Table, plan: dict[str, str], report: Report) -> pl.DataFrame:
+def _distinct(table: Table, plan: dict[str, str], wanted: Wanted, report: Report) -> pl.DataFrame:
+    """The rows of a table of names alone, each once."""
     rows = Inspection(table, report)
-    good = rows.kept({key: rows.ids(plan[key]) for key in KNOWLEDGE.required})
-    again = ~good.select(pl.struct(KNOWLEDGE.required).is_first_distinct()).to_series()
-    good = rows.drop_again(good, again, "the same triple occurs in an earlier row", KNOWLEDGE.required)
+    good = rows.kept({key: rows.ids(plan[key]) for key in wanted.required})
+    again = ~good.select(pl.struct(wanted.required).is_first_distinct()).to_series()
+    what = f"the same {'triple' if wanted is KNOWLEDGE else 'link'} occurs in an earlier row"
+    good = rows.drop_again(good, again, what, wanted.required)
     rows.done(good.height)
     return good.drop(ROW)
 
 
-def _cut(catalogue: Catalogue, min_user: int, min_item: int, file: str, report: Report) -> Catalogue:
+def cut(catalogue: Catalogue, min_user: int, min_item: int, file: str, report: Report) -> Catalogue:
+    """The k-core of a catalogue, what it cost in the report; the catalogue itself when both numbers are 0.
+
+    Raises:
+        DataError: when nothing is left.
+    """
+    if min_user <= 0 and min_item <= 0:
+        return catalogue
     core = k_core_of(catalogue, min_user, min_item)
     lost_rows = catalogue.interactions.height - core.interactions.height
     lost_items = catalogue.items.height - core.items.height

@@ -1,4 +1,4 @@
-"""Reads csv, tsv and parquet files into polars frames; what is wrong with a file goes into the report.
+"""Reads csv, tsv, jsonl, parquet and RecBole's atomic files into polars frames; what is wrong goes into the report.
 
 Cells of text files stay strings here; what they mean is checked later. Each row remembers its place, so that a later
 check can name the true line of the file.
@@ -18,14 +18,19 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from palate.ingest.lines import BYTE_ORDER_MARK, NEWLINE, BrokenQuote, Bytes, Layout, line_at, scan
+from palate.ingest.lines import BYTE_ORDER_MARK, NEWLINE, BrokenQuote, Bytes, Layout, Numbers, line_at, scan
+from palate.ingest.objects import read_objects
 from palate.ingest.report import MAX_EXAMPLES, Example, Report
 
 # Names of columns in files are stripped, so that none of them can be this one.
 ROW = " row"
 
 DELIMITERS = {".csv": ",;\t|", ".tsv": "\t", ".txt": "\t,;|"}
-SUFFIXES = (*DELIMITERS, *(f"{suffix}.gz" for suffix in DELIMITERS), ".parquet")
+OBJECTS = (".jsonl", ".ndjson")
+# RecBole's files: separated by tabs, with headers such as user_id:token, and without quoting.
+ATOMIC = (".inter", ".item", ".kg", ".link")
+TEXTS = (*DELIMITERS, *OBJECTS, *ATOMIC)
+SUFFIXES = (*TEXTS, *(f"{suffix}.gz" for suffix in TEXTS), ".parquet")
 NAMES = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
 UTF16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 COLUMN_SUFFIX = re.compile(r":(token|token_seq|float|float_seq)$")
@@ -38,17 +43,19 @@ class Table:
     Args:
         file: the file as the user named it.
         frame: its columns, and `ROW`, the number of each row, counted from 0.
-        layout: where its rows stand, or None for Parquet.
+        layout: where its rows stand in delimited text, or None.
+        lines: the line of each row of JSON lines, or None. With neither, the rows are those of Parquet.
     """
 
     file: str
     frame: pl.DataFrame
     layout: Layout | None = None
+    lines: Numbers | None = None
 
     @property
     def unit(self) -> str:
         """What `places` counts."""
-        return "row" if self.layout is None else "line"
+        return "row" if self.layout is None and self.lines is None else "line"
 
     @property
     def columns(self) -> list[str]:
@@ -58,6 +65,8 @@ class Table:
     def places(self, rows: pl.Series) -> list[int]:
         """The line (text) or row (Parquet) in the file, counted from 1, of values of `ROW`."""
         numbers = rows.to_numpy().astype(np.int64)
+        if self.lines is not None:
+            return self.lines[numbers].tolist()
         return (numbers + 1 if self.layout is None else self.layout.lines_of_rows(numbers)).tolist()
 
     def examples(self, mask: pl.Series, values: pl.Series | None) -> list[Example]:
@@ -72,7 +81,8 @@ def read_table(path: Path, report: Report) -> Table | None:
     """Read a table; its suffix tells its kind.
 
     Args:
-        path: a file that ends in .csv, .tsv, .txt (each also with .gz) or .parquet.
+        path: a file that ends in .csv, .tsv, .txt, .jsonl, .ndjson, .inter, .item, .kg, .link (each also with .gz) or
+            .parquet.
         report: takes the problems; a fatal one where the result is None.
     """
     file, name = str(path), path.name.lower()
@@ -92,17 +102,21 @@ def read_table(path: Path, report: Report) -> Table | None:
             return None
         if suffix == ".parquet":
             return _read_parquet(path, report)
-        delimiters = DELIMITERS[suffix.removesuffix(".gz")]
+        kind, source = suffix.removesuffix(".gz"), path
         if suffix.endswith(".gz"):
             with gzip.open(path) as stream:
-                return read_text(stream.read(), file, report, delimiters=delimiters)
-        return read_text(path, file, report, delimiters=delimiters)
+                source = stream.read()
+        if kind in OBJECTS:
+            return _read_jsonl(source if isinstance(source, bytes) else source.read_bytes(), file, report)
+        return read_text(source, file, report, delimiters=DELIMITERS.get(kind, "\t"), quoted=kind not in ATOMIC)
     except (OSError, EOFError, zlib.error) as error:
         report.add("fatal", file, f"the file cannot be read: {error}", do="check its permissions, or copy it again")
         return None
 
 
-def read_text(source: Path | bytes, file: str, report: Report, *, delimiters: str = ",") -> Table | None:
+def read_text(
+    source: Path | bytes, file: str, report: Report, *, delimiters: str = ",", quoted: bool = True
+) -> Table | None:
     """Read delimited text with a header line; all columns are strings, empty cells null.
 
     Args:
@@ -110,6 +124,7 @@ def read_text(source: Path | bytes, file: str, report: Report, *, delimiters: st
         file: its name in the report.
         report: takes the problems; a fatal one where the result is None.
         delimiters: separators to look for in the header, the likeliest first.
+        quoted: whether fields may be quoted; otherwise quote marks are ordinary characters.
     """
     data: Bytes = np.frombuffer(source, np.uint8) if isinstance(source, bytes) else np.memmap(source, np.uint8, "r")
     if not _is_text(data, file, report):
@@ -119,9 +134,8 @@ def read_text(source: Path | bytes, file: str, report: Report, *, delimiters: st
     delimiter = next((candidate for candidate in delimiters if candidate in bare), delimiters[0])
     if delimiter != delimiters[0]:
         report.add("note", file, f"the fields are separated by {NAMES[delimiter]}")
-    quoted = True
     try:
-        layout = scan(data, ord(delimiter), quoted=True)
+        layout = scan(data, ord(delimiter), quoted=quoted)
     except BrokenQuote as error:
         if delimiter != "\t":
             return _report_quote(data, error, file, report)
@@ -155,6 +169,44 @@ def read_text(source: Path | bytes, file: str, report: Report, *, delimiters: st
     frame.columns = [name or unnamed[position] for position, name in enumerate(names)]
     frame = frame.select(name for name in names if name).with_row_index(ROW)
     return Table(file, frame, layout)
+
+
+def _read_jsonl(data: bytes, file: str, report: Report) -> Table | None:
+    if not _is_text(np.frombuffer(data, np.uint8), file, report):
+        return None
+    text = data.removeprefix(BYTE_ORDER_MARK).decode("utf-8")
+    if text.lstrip().startswith("["):
+        report.add("fatal", file, "this is one JSON list, not JSON lines", do="write one object on each line")
+        return None
+    found = read_objects(text)
+    for what in dict.fromkeys(what for _, what, _ in found.broken):
+        places = [Example(line, value) for line, kind, value in found.broken if kind == what]
+        report.add(
+            "dropped",
+            file,
+            what,
+            count=len(places),
+            examples=places[:MAX_EXAMPLES],
+            do="write one object on each line, each name once; was the file cut short?",
+        )
+    for name, cells in found.nested.items():
+        report.add(
+            "note",
+            file,
+            "the column is left out: its cells are nested, not plain values or lists of them",
+            column=name,
+            count=len(cells),
+            examples=[Example(line, value) for line, value in cells[:MAX_EXAMPLES]],
+            do="give nested fields columns of their own",
+        )
+    if "" in found.columns:
+        report.add("note", file, "columns without a name are left out")
+    report.count_rows(file, len(found.lines) + len(found.broken), len(found.lines))
+    columns = {name: pl.Series(name, cells, dtype=pl.String) for name, cells in found.columns.items() if name}
+    if not found.lines or not columns:
+        report.add("fatal", file, "no row is left" if not found.lines else "no column is left")
+        return None
+    return Table(file, pl.DataFrame(columns).with_row_index(ROW), lines=np.array(found.lines, dtype=np.int64))
 
 
 def _read_parquet(path: Path, report: Report) -> Table | None:

@@ -1,0 +1,91 @@
+"""Implicit logs: the chosen kinds of event, and of each (user, item) pair the event that weighs most.
+
+Weights only rank the events of a pair: no model reads a weight, so none is stored; the event's name is.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import polars as pl
+
+from palate.core.errors import ConfigError, nearest
+from palate.ingest.filters import PAIR
+from palate.ingest.inspection import Inspection
+
+
+def check_events(events: Mapping[str, object]) -> dict[str, float]:
+    """The weights of the chosen events, `{"view": 1, "buy": 5}`.
+
+    Raises:
+        ConfigError: when there are none, or a weight is no positive, finite number.
+    """
+    if not events:
+        raise ConfigError("no event is chosen", do="name them with their weights, for example view=1,buy=5")
+    weights: dict[str, float] = {}
+    for name, weight in events.items():
+        if isinstance(weight, bool) or not isinstance(weight, int | float) or not 0 < weight < math.inf:
+            raise ConfigError(
+                f"the weight of event '{name}' is {weight!r}, and must be a positive number", do=f"write {name}=1"
+            )
+        weights[str(name).strip()] = float(weight)
+    return weights
+
+
+def keep_chosen(rows: Inspection, good: pl.DataFrame, column: str, events: Mapping[str, float]) -> pl.DataFrame:
+    """The rows of chosen events; the others are left out with a note, and chosen events that never occur are named.
+
+    Args:
+        rows: the inspection of the table.
+        good: its kept rows, with `event`.
+        column: the file's column of events.
+        events: the chosen events.
+    """
+    names = list(events)
+    wanted = good["event"].is_in(names).fill_null(False)
+    counts: dict[str, int] = dict(good.drop_nulls("event").group_by("event").len().iter_rows())
+    if not wanted.all():
+        others = sorted((name for name in counts if name not in events), key=lambda name: (-counts[name], name))
+        shown = ", ".join(f"{name} ({counts[name]:,})" for name in others[:5]) or "empty cells"
+        rows.report.add(
+            "note",
+            rows.table.file,
+            f"left out: events that were not chosen: {shown}{' and others' if len(others) > 5 else ''}",
+            column=column,
+            count=int((~wanted).sum()),
+        )
+    for name in names:
+        if name not in counts:
+            guess = nearest(name, [other for other in counts if other not in events])
+            rows.report.add(
+                "note",
+                rows.table.file,
+                f"the chosen event '{name}' never occurs" + (f"; did you mean '{guess}'?" if guess else ""),
+                column=column,
+            )
+    return good.filter(wanted)
+
+
+def strongest(interactions: pl.DataFrame, events: Mapping[str, float]) -> tuple[pl.DataFrame, pl.Series]:
+    """One row per (user, item) pair: that of the event that weighs most, among equals the latest, then the last.
+
+    Args:
+        interactions: rows whose `event` is one of `events`.
+        events: the weights.
+
+    Returns:
+        The interactions, each with the latest `timestamp` of its pair (within its split, where there is one: a time
+        of the test part must not reach the train part), and a mask of the rows to leave out.
+    """
+    timed = "timestamp" in interactions.columns
+    together = [*PAIR, *(["split"] if "split" in interactions.columns else [])]
+    ranked = interactions.with_row_index("row").with_columns(
+        weight=pl.col("event").replace_strict(dict(events), return_dtype=pl.Float64)
+    )
+    order = ["weight", *(["timestamp"] if timed else []), "row"]
+    kept = ranked.sort(order, nulls_last=False).unique(subset=PAIR, keep="last", maintain_order=True)["row"]
+    again = ~ranked["row"].is_in(kept.implode())
+    if timed:
+        interactions = interactions.with_columns(pl.col("timestamp").max().over(together))
+    return interactions, again

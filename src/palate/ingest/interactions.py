@@ -1,0 +1,138 @@
+"""Interactions of one file, or of a file for each split: every row checked, each (user, item) pair kept once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import polars as pl
+
+from palate.ingest.cells import MILLISECONDS_FROM, Cells, parse_ratings, parse_splits, parse_text, parse_times
+from palate.ingest.events import keep_chosen, strongest
+from palate.ingest.filters import repeated_pairs
+from palate.ingest.inspection import Inspection
+from palate.ingest.report import Report
+from palate.ingest.tables import ROW, Table
+
+PART = " part"
+
+
+@dataclass(frozen=True)
+class Part:
+    """A table of interactions.
+
+    Args:
+        table: its rows.
+        plan: the file's column of each column of the catalogue.
+        split: the split that all its rows belong to, or None when the file does not say so as a whole.
+    """
+
+    table: Table
+    plan: Mapping[str, str]
+    split: str | None = None
+
+
+def read_interactions(
+    parts: Sequence[Part], items: pl.DataFrame | None, report: Report, events: Mapping[str, float] | None = None
+) -> pl.DataFrame:
+    """The good rows of all parts.
+
+    Args:
+        parts: in the order train, valid, test. A column that not all of them have is left out.
+        items: the items that there are, or None when any item will do.
+        report: takes the problems.
+        events: weights of the events to keep; each pair keeps the event that weighs most. None: all events, and each
+            pair keeps its latest row.
+    """
+    frames = [_checked(part, items, report, events) for part in parts]
+    shared = [name for name in frames[0].columns if all(name in frame.columns for frame in frames)]
+    for part, frame in zip(parts, frames, strict=True):
+        for name in frame.columns:
+            if name not in shared:
+                report.add("note", part.table.file, f"{name} is left out: not every file has it")
+    numbered = [frame.select(*shared, pl.lit(number).alias(PART)) for number, frame in enumerate(frames)]
+    together = pl.concat(numbered)
+    if events is None:
+        again = repeated_pairs(together)
+    else:
+        together, again = strongest(together, events)
+    kept = [
+        _once(part, together.filter(pl.col(PART) == number), again.filter(together[PART] == number), events, report)
+        for number, part in enumerate(parts)
+    ]
+    return pl.concat(kept).drop(ROW, PART)
+
+
+def _once(
+    part: Part, frame: pl.DataFrame, again: pl.Series, events: Mapping[str, float] | None, report: Report
+) -> pl.DataFrame:
+    rows = Inspection(part.table, report)
+    if events is None:
+        what = "the same user and item occur in another row; the latest is kept"
+        good = rows.drop_again(frame, again, what, ("user_id", "item_id"))
+    else:
+        good = frame.filter(~again)
+        before, after = (dict(table.group_by("event").len().iter_rows()) for table in (frame, good))
+        counts = ", ".join(f"{name} {before.get(name, 0):,} → {after.get(name, 0):,}" for name in events)
+        report.add("note", part.table.file, f"each user and item once, with the event that weighs most: {counts} rows")
+    # A part whose every pair is also in a later one has lost all of its rows.
+    rows.done(good.height)
+    return good
+
+
+def _checked(
+    part: Part, items: pl.DataFrame | None, report: Report, events: Mapping[str, float] | None
+) -> pl.DataFrame:
+    table, plan = part.table, part.plan
+    rows = Inspection(table, report)
+    user_ids, item_ids = rows.ids(plan["user_id"]), rows.ids(plan["item_id"])
+    columns: dict[str, pl.Series | None] = {"user_id": user_ids, "item_id": item_ids}
+    if items is not None:
+        known = item_ids.is_in(items["item_id"].implode())
+        rows.mark(
+            ~known.fill_null(True),
+            "the item is not in the items file",
+            "add it there, or leave the items file out",
+            column=plan["item_id"],
+            values=table.frame[plan["item_id"]],
+        )
+    if "rating" in plan:
+        raw = table.frame[plan["rating"]]
+        cells, infinite = parse_ratings(raw)
+        rows.mark(
+            infinite,
+            "the rating is not finite",
+            "write a number, or remove the row",
+            column=plan["rating"],
+            values=raw,
+        )
+        do = "write ratings as plain numbers with a decimal point, such as 4 or 3.5"
+        cells = Cells(cells.values, cells.empty, cells.bad & ~infinite)
+        columns["rating"] = rows.parsed(plan["rating"], cells, "rating", "not a number", do)
+    if "timestamp" in plan:
+        cells = parse_times(table.frame[plan["timestamp"]])
+        do = "write whole seconds since 1970, or ISO 8601 such as 1998-04-22T18:30:00Z"
+        columns["timestamp"] = rows.parsed(plan["timestamp"], cells, "timestamp", "not a time", do)
+        if (cells.values.abs() >= MILLISECONDS_FROM).any():
+            report.add(
+                "note",
+                table.file,
+                "these times look like milliseconds; they are kept as they are, and only their order is used",
+                column=plan["timestamp"],
+            )
+    if "event" in plan:
+        columns["event"] = parse_text(table.frame[plan["event"]])
+    if "split" in plan:
+        cells = parse_splits(table.frame[plan["split"]])
+        columns["split"] = rows.parsed(
+            plan["split"], cells, "split", "not a split", "use train, valid or test (or 0, 1, 2)"
+        )
+    unused = [column for column in table.columns if column not in plan.values()]
+    if unused:
+        report.add("note", table.file, f"columns that are not used: {', '.join(unused)}")
+    good = rows.kept(columns)
+    if part.split is not None:
+        good = good.with_columns(split=pl.lit(part.split))
+    if events is not None and "event" in plan:
+        good = keep_chosen(rows, good.with_columns(pl.col("event").str.strip_chars()), plan["event"], events)
+    return good

@@ -1,0 +1,93 @@
+"""What the figures of a catalogue advise: a split, what a positive is, a k-core, and what to encode."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from palate.study.describe import Description
+
+# With content for fewer of the items, a modality says nothing about most of them.
+MOSTLY = 0.5
+# A k-core that takes away more than this is another data set.
+CORE_KEEPS = 0.8
+FEW = 5
+
+
+def advise(found: Description) -> tuple[str, ...]:
+    """One sentence for each decision that the user has to take; nothing is advised that the data cannot do."""
+    return (_split(found), _positive(found), _core(found), *_content(found), *_tail(found))
+
+
+def _split(found: Description) -> str:
+    if found.interactions and sum(found.splits.values()) == found.interactions:
+        return "split: given, as the data say (the default)"
+    if found.interactions and found.times == found.interactions:
+        return "split: user-time, each user's latest interactions are held out (the default)"
+    return "split: random; there are no times, so nothing better can be had (the default)"
+
+
+def _positive(found: Description) -> str:
+    if not found.ratings:
+        return "positives: every interaction, as there are no ratings (the default)"
+    least, greatest = min(found.ratings), max(found.ratings) + (found.rating_bins or 0.0)
+    if 4 <= greatest <= 5 and least >= 0:
+        liked = sum(count for rating, count in found.ratings.items() if rating >= 4)
+        return f"positives: ratings from 4 ({liked / sum(found.ratings.values()):.0%} of them; the default)"
+    if len(found.ratings) == 1:
+        return f"positives: every interaction, as all ratings are {greatest:g}; say --positive all"
+    threshold = _upper(found.ratings)
+    return f"positives: say what they are, for example --positive {threshold:g}; ratings run to {greatest:g}"
+
+
+def _upper(ratings: dict[float, int]) -> float:
+    """The least rating from which at most 60 % lie, or else the greatest."""
+    total, above = sum(ratings.values()), 0
+    chosen = max(ratings)
+    for rating in sorted(ratings, reverse=True):
+        above += ratings[rating]
+        if above > 0.6 * total:
+            break
+        chosen = rating
+    return chosen
+
+
+def _core(found: Description) -> str:
+    kept, users, items = found.core
+    if kept == found.interactions and items == found.items:
+        return f"k-core: none is needed; all users and items have {FEW} interactions at least"
+    share = kept / max(found.interactions, 1)
+    loss = f"a {FEW}-core keeps {share:.0%} of the interactions, {users:,} users and {items:,} items"
+    if share >= CORE_KEEPS:
+        return f"k-core: {loss}; import with --min-user {FEW} --min-item {FEW} to compare with published tables"
+    return f"k-core: better none: {loss}"
+
+
+def _content(found: Description) -> list[str]:
+    advice: list[str] = []
+    for part in found.coverage:
+        if not part.content:
+            continue
+        share = part.any_content / max(found.items, 1)
+        if share < MOSTLY:
+            advice.append(f"{part.modality}: mostly missing ({share:.0%} of the items have it)")
+        if part.encoded is not None and part.encoded < part.any_content:
+            lost = part.any_content - part.encoded
+            advice.append(f"{part.modality}: items with content but no features: {lost:,}; see what encode reports")
+    waiting = [part.modality for part in found.coverage if part.content and part.encoded is None]
+    if waiting:
+        words = "".join(f" --modality {name}" for name in waiting)
+        advice.append(f"encode what has no features yet ({', '.join(waiting)}): palate encode CAT{words}")
+    if not found.coverage:
+        advice.append("content: none, so only models that learn from interactions alone apply")
+    return advice
+
+
+def _tail(found: Description) -> list[str]:
+    advice: list[str] = []
+    cold = found.cold_items / max(found.items, 1)
+    if cold >= 0.05 and found.coverage:
+        advice.append(f"new items: nobody met {cold:.0%} of them; --split cold-items shows what content does for such")
+    if found.user_activity.quantiles[2] < FEW:
+        advice.append(f"sparse: half of the users have fewer than {FEW} interactions; expect content to matter")
+    return advice

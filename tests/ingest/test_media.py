@@ -1,0 +1,92 @@
+"""Media columns at import: what leads to no picture or sound is named with path and row, and no row is lost."""
+
+from __future__ import annotations
+
+import struct
+from pathlib import Path
+
+import pytest
+
+from palate.core.errors import DataError
+from palate.ingest.importing import import_tables
+from palate.ingest.media import is_picture, is_sound
+
+PNG = b"\x89PNG\r\n\x1a\n" + bytes(20)
+WAV = b"RIFF" + struct.pack("<I", 36) + b"WAVEfmt " + bytes(20)
+
+CELLS = {
+    "good": "good.png",
+    "gone": "gone.png",
+    "folder": "sub",
+    "empty": "empty.png",
+    "words": "words.jpg",
+    "sound": "song.wav",
+    "web": "https://example.org/a.png",
+    "out": "../outside.png",
+    "none": "",
+    "through": "good.png/a.png",
+    "long": "x" * 5000,
+}
+
+
+@pytest.fixture
+def shop(tmp_path: Path) -> tuple[Path, Path]:
+    folder = tmp_path / "shop"
+    (folder / "sub").mkdir(parents=True)
+    (folder / "good.png").write_bytes(PNG)
+    (folder / "empty.png").touch()
+    (folder / "words.jpg").write_text("not a picture at all")
+    (folder / "song.wav").write_bytes(WAV)
+    (tmp_path / "outside.png").write_bytes(PNG)
+    (folder / "log.csv").write_text("user_id,item_id\na,good\n")
+    (folder / "items.csv").write_text(
+        "item_id,poster,audio\n" + "".join(f"{item},{cell},song.wav\n" for item, cell in CELLS.items())
+    )
+    return folder / "log.csv", folder / "items.csv"
+
+
+def test_every_fault_is_a_note_on_its_line_and_all_rows_are_kept(shop: tuple[Path, Path]) -> None:
+    catalogue, report = import_tables(*shop)
+    assert catalogue.items["item_id"].to_list() == list(CELLS)
+    assert catalogue.items["image"].to_list() == [cell or None for cell in CELLS.values()]
+    line = {item: number for number, item in enumerate(CELLS, start=2)}
+    found = {
+        problem.what: [example.place for example in problem.examples]
+        for problem in report.of("note")
+        if problem.column == "poster" and "no picture then" in problem.do
+    }
+    assert found.pop("the file cannot be read: File name too long") == [line["long"]]
+    assert found == {
+        "there is no such file": [line["gone"], line["through"]],
+        "this is a folder or device, not a file": [line["folder"]],
+        "the file is empty (zero bytes)": [line["empty"]],
+        "the file is no picture, by its first bytes": [line["words"], line["sound"]],
+        "a web address: only files are read, nothing is fetched": [line["web"]],
+        "the path leads out of the items' folder; encoding it needs the setting anywhere=true": [line["out"]],
+    }
+    assert not any(problem.column == "audio" for problem in report.problems)
+    assert "'gone.png'" in report.text()
+
+
+def test_strict_refuses_what_the_default_notes(shop: tuple[Path, Path]) -> None:
+    with pytest.raises(DataError, match="no picture, by its first bytes"):
+        import_tables(*shop, strict=True)
+
+
+@pytest.mark.parametrize(
+    ("head", "picture", "sound"),
+    [
+        (b"\xff\xd8\xff\xe0", True, False),
+        (b"GIF89a", True, False),
+        (b"RIFF\0\0\0\0WEBPVP8 ", True, False),
+        (b"RIFF\0\0\0\0WAVEfmt ", False, True),
+        (b"RIFF\0\0\0\0AVI LIST", False, False),
+        (b"\xff\xfb\x90\0", False, True),
+        (b"FORM\0\0\0\0AIFFCOMM", False, True),
+        (b"fLaC", False, True),
+        (b"<html>", False, False),
+        (b"\xff", False, False),
+    ],
+)
+def test_kinds_are_told_by_their_first_bytes(head: bytes, picture: bool, sound: bool) -> None:
+    assert (is_picture(head), is_sound(head)) == (picture, sound)
