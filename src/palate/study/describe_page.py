@@ -142,6 +142,10 @@ def _ranked(axes: Axes, activity: Activity, noun: str) -> None:
         axes.plot(ranks, met[ranks - 1], color=FILL, linewidth=2)
         axes.set_xscale("log")
         axes.set_yscale("log")
+        # Whole numbers at the powers of ten: the usual labels are mathematics, which labels here never are.
+        for axis in (axes.xaxis, axes.yaxis):
+            axis.set_major_formatter(lambda value, _: f"{value:,.0f}")
+            axis.set_minor_formatter(lambda value, _: "")
     axes.set_xlabel(f"rank of the {noun}")
     axes.set_ylabel("interactions")
 
