@@ -17,6 +17,7 @@ import pytest
 import worlds
 from cli.settings import SMALL
 from palate.encode.store import FeatureStore
+from palate.ingest.sources.synthetic import SyntheticConfig, make_synthetic
 from palate.models import MODELS
 from palate.train.batches import PairBatches
 
@@ -306,3 +307,14 @@ def test_three_files_make_a_given_split(tmp_path: Path) -> None:
     measured = json.loads(good("evaluate", tmp_path / "run", "--json").out)
     assert measured["users"] == 2
     assert measured["test"]["recall@5"] == 1.0
+
+
+def test_a_joint_encoder_is_trained_and_used(tmp_path: Path) -> None:
+    config = SyntheticConfig(users=30, items=24, interactions=5, media=("image",))
+    make_synthetic(tmp_path / "world", config, quiet=True)
+    small = ("width=16", "layers=2", "fusion_layers=1", "heads=2", "epochs=1", "codes=8", "probe_partners=2")
+    words = [word for setting in small for word in ("--set", setting)]
+    told = good("pretrain", "joint", tmp_path / "world", "-o", tmp_path / "encoder", *words)
+    assert "hidden" in told.out
+    assert "24 of 24 items" in good("encode", tmp_path / "world", "--encoder", tmp_path / "encoder").out
+    assert "joint" in good("data", "describe", tmp_path / "world").out
