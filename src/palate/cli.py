@@ -274,7 +274,8 @@ def train(
         thin=thin,
         cold_share=cold_share,
     )
-    dataset = dataset if MODELS[model].modal else dataset.without_features()
+    kind = MODELS[model]
+    dataset = dataset.seen_by(features=kind.modal, knowledge=kind.knowledge)
     for note in () if quiet else dataset.notes:
         print(note, file=sys.stderr)
     run = experiment.fit(model, dataset, seed=seed, preset=preset, settings=overrides, out=out, quiet=quiet)

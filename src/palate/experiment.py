@@ -164,7 +164,7 @@ def fit(
         Interrupted: after Ctrl-C.
     """
     kind, config, training = resolve(model, preset, settings)
-    data = data if kind.modal else data.without_features()
+    data = data.seen_by(features=kind.modal, knowledge=kind.knowledge)
     folder = data.catalogue.folder
     recipe = Recipe(
         model=model,
@@ -303,10 +303,9 @@ class Run:
             )
         files = read_manifest(folder, KIND, VERSION)["files"]
         recipe = Recipe.read(folder / "recipe.yaml")
-        if not isinstance(data, Dataset):
-            dataset = _dataset_of(recipe, folder, data)
-        else:
-            dataset = data if recipe.data.features else data.without_features()
+        kind = MODELS[recipe.model]
+        whole = data if isinstance(data, Dataset) else _dataset_of(recipe, folder, data)
+        dataset = whole.seen_by(features=kind.modal, knowledge=kind.knowledge)
         if dataset.fingerprint != recipe.data.fingerprint:
             raise DataError(
                 "these are not the data this run was trained on (the catalogue or its features have changed)",

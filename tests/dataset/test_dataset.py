@@ -218,12 +218,12 @@ def test_what_was_withheld_is_part_of_the_split() -> None:
 
 def test_without_features_it_is_the_same_split_and_another_input() -> None:
     data = worlds.dataset(split="random", thin=0.5)
-    bare = data.without_features()
+    bare = data.seen_by(features=False, knowledge=False)
     assert bare.split_fingerprint == data.split_fingerprint
     assert bare.fingerprint != data.fingerprint
     assert bare.fingerprint == worlds.dataset(modalities={}, split="random", thin=0.5).fingerprint
     assert bare.inputs().features == {}
-    assert bare.without_features() is bare
+    assert bare.seen_by(features=False, knowledge=False) is bare
     assert list(data.features) == ["text"], "the data set itself stays as it is"
     for part in PARTS:
         assert bare.seen[part] is data.seen[part]

@@ -6,7 +6,8 @@ One test per case and record. Deviations are relative to the largest entry of th
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from golden.adapters import ADAPTERS, Adapter, Arrays, draws_of, inputs_of, modalities_of
+from golden.adapters import ADAPTERS
+from golden.adapters.base import Adapter, Arrays, inputs_of
 from palate.core.seeds import Draws
 from palate.models import Batch, Recommender
 
@@ -23,7 +25,7 @@ TOLERANCE = 1e-6
 
 
 class Case:
-    """One stored case and the model built from it."""
+    """One stored case and the models built from it."""
 
     def __init__(self, folder: Path, name: str) -> None:
         facts = json.loads((folder / f"{name}.json").read_text())
@@ -32,139 +34,213 @@ class Case:
         for scalar, value in facts["scalars"].items():
             self.arrays.setdefault(scalar, np.asarray(value))
         self.facts = facts
-        self.table = self.adapter.parameters(modalities_of(self.arrays))
+        self.hyper = {**facts["hyper_parameters"], "embedding_dim": facts["embedding_dim"]}
+        self.everyone = torch.arange(facts["n_users"])
         rows = [
             torch.from_numpy(self.arrays[f"in.batch_{part}"].astype(np.int64))
             for part in ("user", "positive_item", "negative_item")
         ]
         self.batch = Batch(*rows)
 
-    def model(self, noisy: bool = False) -> Recommender:
-        hyper = {**self.facts["hyper_parameters"], "embedding_dim": self.facts["embedding_dim"]}
-        config = self.adapter.config(hyper, noisy)
-        model = self.adapter.build(config, inputs_of(self.arrays, self.facts["n_users"], self.facts["n_items"]))
-        own = dict(model.named_parameters())
+    def names(self, record: str) -> dict[str, tuple[str, bool]]:
+        return self.adapter.names(self.arrays, self.adapter.modalities(self.arrays, record))
+
+    def model(self, record: str = "main") -> Recommender:
+        modalities = self.adapter.modalities(self.arrays, record)
+        inputs = inputs_of(self.arrays, modalities, self.facts["n_users"], self.facts["n_items"])
+        model = self.adapter.build(self.adapter.config(self.hyper, record), inputs)
+        table = self.names(record)
+        parameters = dict(model.named_parameters())
+        own = {**dict(model.named_buffers()), **parameters}
+        assert set(parameters) <= {target for target, _ in table.values()}, "the table names every parameter"
         stored = {name.removeprefix("param.") for name in self.arrays if name.startswith("param.")}
-        stored |= {name for name, (_, _) in self.table.items() if f"in.{name}" in self.arrays}
-        assert {self.table[name][0] for name in stored} == set(own), "the tables name every parameter"
+        known = set(table) | set(self.adapter.lacking)
+        if record == "main":
+            everywhere = {name for other in self.records() for name in self.names(other)}
+            assert stored <= known | everywhere, "every stored parameter has a place"
         with torch.no_grad():
-            for name in stored:
+            for name, (target, transposed) in table.items():
                 source = self.arrays.get(f"param.{name}", self.arrays.get(f"in.{name}"))
-                assert source is not None
-                target, transposed = self.table[name]
+                assert source is not None, name
                 own[target].copy_(torch.from_numpy(source.T if transposed else source))
         return model
 
-    def loss(self, model: Recommender, draws: Draws) -> dict[str, Tensor]:
-        return model.loss(self.batch, draws)
+    def records(self) -> list[str]:
+        return sorted({name.split(".")[0] for name in self.arrays if ".loss." in name} - {"noise"})
 
-    def check(self, name: str, found: Any) -> None:
-        expected = self.arrays[name]
+    def loss(self, model: Recommender, draws: Draws | None = None) -> dict[str, Tensor]:
+        return model.loss(self.batch, draws or Draws(0))
+
+    def check(self, name: str, found: Any, scale: float = 1.0) -> None:
+        expected = self.arrays[name] * scale
         value = found.detach().numpy() if isinstance(found, Tensor) else np.asarray(found)
-        scale = max(float(np.abs(expected).max()), 1e-300)
+        largest = max(float(np.abs(expected).max()), 1e-300)
         assert value.shape == expected.shape, name
-        assert float(np.abs(value - expected).max()) <= TOLERANCE * scale, name
+        assert float(np.abs(value - expected).max()) <= TOLERANCE * largest, name
 
     def check_losses(self, prefix: str, model: Recommender, terms: dict[str, Tensor]) -> None:
-        self.check(f"{prefix}loss.total", torch.stack(list(terms.values())).sum())
-        stored = [name for name in self.arrays if name.startswith(f"{prefix}loss.") and not name.endswith(".total")]
+        self.check(f"{prefix}loss.total", total(terms))
+        others = ("total", *self.adapter.not_terms)
+        stored = [name for name in self.arrays if name.startswith(f"{prefix}loss.")]
+        stored = [name for name in stored if name.removeprefix(f"{prefix}loss.") not in others]
         assert len(stored) == len(terms)
         for name in stored:
             bare = name.removeprefix(f"{prefix}loss.")
-            weight = self.adapter.weight(model.config, bare)
             term = terms[self.adapter.terms.get(bare, bare)]
-            self.arrays[f"{name} weighted"] = self.arrays[name] * weight
-            self.check(f"{name} weighted", term)
+            self.check(name, term, self.adapter.weight(model.config, bare))
 
-    def check_gradients(self, prefix: str, model: Recommender, terms: dict[str, Tensor]) -> None:
-        torch.stack(list(terms.values())).sum().backward()
+    def check_gradients(self, prefix: str, model: Recommender, table: dict[str, tuple[str, bool]]) -> set[str]:
         own = dict(model.named_parameters())
-        stored = [name for name in self.arrays if name.startswith(f"{prefix}grad.")]
+        stored = [name for name in self.arrays if name.startswith(prefix)]
         assert stored
         for name in stored:
-            target, transposed = self.table[name.removeprefix(f"{prefix}grad.")]
+            target, transposed = table[name.removeprefix(prefix)]
             gradient = own[target].grad
             assert gradient is not None, name
             self.check(name, gradient.T if transposed else gradient)
-        with_gradient = {name for name, value in own.items() if value.grad is not None and bool(value.grad.any())}
-        assert with_gradient <= {self.table[name.removeprefix(f"{prefix}grad.")][0] for name in stored}
+        return {table[name.removeprefix(prefix)][0] for name in stored}
 
 
-def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    if "case" in metafunc.fixturenames:
-        folder: Path = metafunc.config.getoption("golden")
-        names = sorted(path.stem for path in folder.glob("*.npz"))
-        known = [name for name in names if name.split("_")[0] in ADAPTERS]
-        metafunc.parametrize("case", known, indirect=True)
+def total(terms: dict[str, Tensor]) -> Tensor:
+    return torch.stack(list(terms.values())).sum()
 
 
-@pytest.fixture
-def case(request: pytest.FixtureRequest) -> Iterator[Case]:
-    torch.set_default_dtype(torch.float64)
-    try:
-        yield Case(request.config.getoption("golden"), request.param)
-    finally:
-        torch.set_default_dtype(torch.float32)
+def with_gradient(model: Recommender) -> set[str]:
+    return {name for name, value in model.named_parameters() if value.grad is not None and bool(value.grad.any())}
 
 
-def test_representations_and_scores(case: Case) -> None:
+def representations(case: Case) -> None:
     embeddings = case.model().embed()
     case.check("expect.user_final", embeddings.user)
     case.check("expect.item_final", embeddings.item)
-    case.check("expect.scores", embeddings.score_block(torch.arange(case.facts["n_users"])))
+    case.check("expect.scores", embeddings.score_block(case.everyone))
 
 
-def test_intermediate_arrays(case: Case) -> None:
+def intermediate_arrays(case: Case) -> None:
+    formed = case.adapter.intermediate(case.model(), case.arrays)
+    stored = {name.removeprefix("expect.") for name in case.arrays if name.startswith("expect.")}
+    assert set(formed) <= stored
+    assert stored <= set(formed) | {"user_final", "item_final", "scores", *case.adapter.not_formed}
+    for name, value in formed.items():
+        case.check(f"expect.{name}", value)
+
+
+def losses(case: Case) -> None:
     model = case.model()
-    users, items = model.propagate()  # type: ignore[operator]
-    case.check("expect.adjacency", model.adjacency.dense())  # type: ignore[union-attr]
-    case.check("expect.user_propagated", users)
-    case.check("expect.item_propagated_with_residual", items)
-    everything = torch.arange(case.facts["n_items"])
-    for name in modalities_of(case.arrays):
-        case.check(f"expect.{name}_projected", model.project(name, everything)[0])  # type: ignore[operator]
+    case.check_losses("", model, case.loss(model))
 
 
-def test_loss_terms(case: Case) -> None:
+def gradients(case: Case) -> None:
     model = case.model()
-    case.check_losses("", model, case.loss(model, Draws(0)))
+    total(case.loss(model)).backward()
+    assert with_gradient(model) <= case.check_gradients("grad.", model, case.names("main"))
 
 
-def test_gradients(case: Case) -> None:
-    model = case.model()
-    case.check_gradients("", model, case.loss(model, Draws(0)))
-
-
-def test_loss_terms_and_gradients_with_injected_noise(case: Case) -> None:
-    model = case.model(noisy=True)
-    terms = case.loss(model, Draws(0, given=draws_of(case.arrays)))
+def noise(case: Case) -> None:
+    model = case.model("noise")
+    terms = case.loss(model, Draws(0, given=case.adapter.draws(case.arrays)))
     case.check_losses("noise.", model, terms)
-    case.check_gradients("noise.", model, terms)
+    total(terms).backward()
+    assert with_gradient(model) <= case.check_gradients("noise.grad.", model, case.names("noise"))
 
 
-def test_three_adam_steps(case: Case) -> None:
-    adam = case.facts["adam"]
-    model = case.model()
+def record(case: Case, name: str) -> None:
+    """A further record with losses, representations and some gradients of its own."""
+    model = case.model(name)
+    terms = case.loss(model)
+    case.check_losses(f"{name}.", model, terms)
+    total(terms).backward()
+    if any(stored.startswith(f"{name}.grad.") for stored in case.arrays):
+        case.check_gradients(f"{name}.grad.", model, case.names(name))
+    embeddings = model.embed()
+    formed = {"user_final": embeddings.user, "item_final": embeddings.item}
+    formed |= case.adapter.intermediate(model, case.arrays)
+    stored = {name_.removeprefix(f"{name}.expect.") for name_ in case.arrays if name_.startswith(f"{name}.expect.")}
+    assert stored <= set(formed) | set(case.adapter.not_formed)
+    for key in stored & set(formed):
+        case.check(f"{name}.expect.{key}", formed[key])
+
+
+def gradients_if_trained(case: Case) -> None:
+    model = case.model("grad_if_trained")
+    total(case.loss(model)).backward()
+    case.check_gradients("grad_if_trained.", model, case.names("grad_if_trained"))
+
+
+def three_adam_steps(case: Case, run: str) -> None:
+    settings = case.facts["adam"]
+    name = "main" if run == "adam" else run
+    model = case.model(name)
     optimiser = torch.optim.Adam(
         model.parameters(),
-        lr=adam["learning_rate"],
-        betas=tuple(adam["betas"]),
-        eps=adam["eps"],
-        weight_decay=adam["weight_decay"],
+        lr=settings["learning_rate"],
+        betas=tuple(settings["betas"]),
+        eps=settings["eps"],
+        weight_decay=settings["weight_decay"],
         fused=True,
     )
-    losses: list[float] = []
-    for _ in range(adam["steps"]):
-        total = torch.stack(list(case.loss(model, Draws(0)).values())).sum()
-        losses.append(total.item())
+    found: list[float] = []
+    for _ in range(settings["steps"]):
+        loss = total(case.loss(model))
+        found.append(loss.item())
         optimiser.zero_grad()
-        total.backward()
+        loss.backward()
         optimiser.step()
-    losses.append(torch.stack(list(case.loss(model, Draws(0)).values())).sum().item())
-    case.check("adam.losses", losses)
-    own = dict(model.named_parameters())
-    for name in case.arrays:
-        if name.startswith("adam.param."):
-            target, transposed = case.table[name.removeprefix("adam.param.")]
-            case.check(name, own[target].T if transposed else own[target])
-    case.check("adam.scores", model.embed().score_block(torch.arange(case.facts["n_users"])))
+    found.append(total(case.loss(model)).item())
+    case.check(f"{run}.losses", found)
+    own = {**dict(model.named_buffers()), **dict(model.named_parameters())}
+    for stored in case.arrays:
+        bare = stored.removeprefix(f"{run}.param.")
+        if bare != stored and bare not in case.adapter.lacking:
+            target, transposed = case.names(name)[bare]
+            case.check(stored, own[target].T if transposed else own[target])
+    if f"{run}.scores" in case.arrays:
+        case.check(f"{run}.scores", model.embed().score_block(case.everyone))
+
+
+def checks_of(folder: Path, name: str) -> dict[str, Callable[[Case], None]]:
+    """What a case has vectors for: every record has its check, so that none is skipped."""
+    with np.load(folder / f"{name}.npz", allow_pickle=False) as stored:
+        arrays = list(stored)
+    scalars = json.loads((folder / f"{name}.json").read_text())["scalars"]
+    heads = {entry.split(".")[0] for entry in (*arrays, *scalars)}
+    plain = {"in", "param", "expect", "loss", "grad"}
+    checks: dict[str, Callable[[Case], None]] = {
+        "representations": representations,
+        "intermediate": intermediate_arrays,
+        "losses": losses,
+        "gradients": gradients,
+    }
+    for head in sorted(heads - plain):
+        if head == "noise":
+            checks[head] = noise
+        elif head == "grad_if_trained":
+            checks[head] = gradients_if_trained
+        elif head.startswith("adam"):
+            checks[head] = partial(three_adam_steps, run=head)
+        else:
+            checks[head] = partial(record, name=head)
+    return checks
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    folder: Path = metafunc.config.getoption("golden")
+    names = sorted(path.stem for path in folder.glob("*.npz"))
+    pairs = [
+        pytest.param(name, check, id=f"{name}-{title}")
+        for name in names
+        if name.split("_")[0] in ADAPTERS
+        for title, check in checks_of(folder, name).items()
+    ]
+    metafunc.parametrize(("name", "check"), pairs)
+
+
+@pytest.fixture(autouse=True)
+def double_precision() -> Iterator[None]:
+    torch.set_default_dtype(torch.float64)
+    yield
+    torch.set_default_dtype(torch.float32)
+
+
+def test_record(name: str, check: Callable[[Case], None], request: pytest.FixtureRequest) -> None:
+    check(Case(request.config.getoption("golden"), name))

@@ -111,3 +111,26 @@ def test_renumbering_users_and_items_renumbers_the_result(
 @pytest.mark.parametrize("degree", [0.0, 0.25, 1.0, 4.0])
 def test_inverse_root(degree: float) -> None:
     assert inverse_root(np.array([degree])).tolist() == [degree**-0.5 if degree else 0.0]
+
+
+@given(EDGES)
+def test_means_sums_and_the_user_block_are_those_of_the_formulas(edges: list[tuple[int, int]]) -> None:
+    graph, dense = graph_of(edges), dense_of(edges)
+    interactions = dense[:USERS, USERS:]
+    degrees = dense.sum(1)
+    inverse = np.where(degrees > 0, 1 / np.maximum(degrees, 1), 0)
+    np.testing.assert_allclose(graph.mean().dense().numpy(), inverse[:, None] * dense, rtol=1e-6)
+    np.testing.assert_array_equal(graph.history_sum().dense().numpy(), interactions)
+    np.testing.assert_allclose(graph.history_mean().dense().numpy(), inverse[:USERS, None] * interactions, rtol=1e-6)
+    root = np.sqrt(inverse)
+    expected = root[:USERS, None] * interactions * root[USERS:]
+    np.testing.assert_allclose(graph.user_block().dense().numpy(), expected, rtol=1e-6)
+
+
+@given(EDGES, st.integers(0, 99))
+def test_a_subset_is_the_graph_of_the_edges_that_stay(edges: list[tuple[int, int]], seed: int) -> None:
+    graph = graph_of(edges)
+    kept = np.random.default_rng(seed).random(len(edges)) < 0.5
+    pairs = zip(graph.by_user.row_of_entry(), graph.by_user.columns, strict=True)
+    left = sorted((int(user), int(item)) for (user, item), stays in zip(pairs, kept, strict=True) if stays)
+    np.testing.assert_array_equal(graph.subset(kept).history_sum().dense().numpy(), dense_of(left)[:USERS, USERS:])

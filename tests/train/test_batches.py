@@ -13,10 +13,11 @@ from numpy.typing import NDArray
 
 import worlds
 from palate.core.errors import TrainingError
+from palate.core.seeds import Draws
 from palate.dataset.inputs import ModelInputs
 from palate.graph.bipartite import Bipartite
 from palate.graph.rows import Rows
-from palate.models.base import Batch
+from palate.models.base import Batch, Needs
 from palate.train.batches import PairBatches
 
 
@@ -50,7 +51,7 @@ def test_every_pair_once_and_no_negative_that_was_seen(
     world: tuple[NDArray[np.int64], NDArray[np.int64]], size: int, count: int, epoch: int
 ) -> None:
     positive, seen = world
-    batches = PairBatches(inputs_of(positive, seen), size, count, seed=3)
+    batches = PairBatches(inputs_of(positive, seen), size, Needs(count), seed=3)
     made = list(batches.epoch(epoch))
     users, positives, negatives = joined(made)
     can = np.asarray(~seen.all(1))
@@ -66,7 +67,7 @@ def test_every_pair_once_and_no_negative_that_was_seen(
 @given(worlds_of_pairs())
 def test_without_negatives_all_pairs_are_used(world: tuple[NDArray[np.int64], NDArray[np.int64]]) -> None:
     positive, seen = world
-    made = list(PairBatches(inputs_of(positive, seen), 4, 0, seed=0).epoch(1))
+    made = list(PairBatches(inputs_of(positive, seen), 4, Needs(0), seed=0).epoch(1))
     pairs = [pair for batch in made for pair in zip(batch.users.tolist(), batch.positives.tolist(), strict=True)]
     assert sorted(pairs) == sorted(map(tuple, np.argwhere(positive).tolist()))
     assert all(batch.negatives is None for batch in made)
@@ -77,7 +78,7 @@ def test_negatives_are_uniform_over_the_unseen() -> None:
     seen[0, :9] = 1
     seen[1, ::2] = 1
     seen[2, 11] = 1
-    users, _, negatives = joined(list(PairBatches(inputs_of(seen, seen), 64, 2000, seed=1).epoch(1)))
+    users, _, negatives = joined(list(PairBatches(inputs_of(seen, seen), 64, Needs(2000), seed=1).epoch(1)))
     for user in range(3):
         drawn = np.bincount(negatives[users == user].ravel(), minlength=12)
         unseen = seen[user] == 0
@@ -94,25 +95,25 @@ def flat(batches: PairBatches, epoch: int) -> list[list[int]]:
 def test_an_epoch_is_a_function_of_seed_and_number() -> None:
     seen = (np.random.default_rng(0).random((20, 30)) < 0.2).astype(np.int64)
     inputs = inputs_of(seen, seen)
-    first, again = (PairBatches(inputs, 16, 1, seed=5) for _ in range(2))
+    first, again = (PairBatches(inputs, 16, Needs(1), seed=5) for _ in range(2))
     flat(again, 1)
     assert flat(first, 4) == flat(again, 4)
     assert flat(first, 4) == flat(first, 4)
-    others = [flat(first, 5), flat(PairBatches(inputs, 16, 1, seed=6), 4)]
+    others = [flat(first, 5), flat(PairBatches(inputs, 16, Needs(1), seed=6), 4)]
     for other in others:
         assert all(mine != theirs for mine, theirs in zip(flat(first, 4), other, strict=True))
 
 
 def test_the_size_of_batches_changes_neither_order_nor_negatives() -> None:
     seen = (np.random.default_rng(0).random((20, 30)) < 0.2).astype(np.int64)
-    small, large = (PairBatches(inputs_of(seen, seen), size, 2, seed=5) for size in (7, 1000))
+    small, large = (PairBatches(inputs_of(seen, seen), size, Needs(2), seed=5) for size in (7, 1000))
     assert flat(small, 2) == flat(large, 2)
 
 
 def test_pairs_are_in_random_order() -> None:
     seen = np.ones((40, 10), np.int64)
     seen[:, 9] = 0
-    users = joined(list(PairBatches(inputs_of(seen, seen), 1000, 1, seed=0).epoch(1)))[0]
+    users = joined(list(PairBatches(inputs_of(seen, seen), 1000, Needs(1), seed=0).epoch(1)))[0]
     # Sorted by user the correlation with the place would be 1; at random its standard deviation is 0.05.
     assert abs(np.corrcoef(users, np.arange(len(users)))[0, 1]) < 0.25
 
@@ -120,5 +121,34 @@ def test_pairs_are_in_random_order() -> None:
 def test_nothing_to_learn_from_is_an_error() -> None:
     full = np.ones((3, 4), np.int64)
     with pytest.raises(TrainingError, match="no train pair"):
-        PairBatches(inputs_of(full, full), 4, 1, seed=0)
-    assert PairBatches(inputs_of(full, full), 4, 0, seed=0).steps == 3
+        PairBatches(inputs_of(full, full), 4, Needs(1), seed=0)
+    assert PairBatches(inputs_of(full, full), 4, Needs(0), seed=0).steps == 3
+
+
+def test_a_share_of_the_negatives_are_the_users_dislikes() -> None:
+    positive = np.eye(3, 50, dtype=np.int64)
+    seen = positive.copy()
+    seen[0, [10, 11]] = seen[1, 12] = 1
+    disliked = Rows.from_pairs(np.array([0, 0, 1]), np.array([10, 11, 12]), 3, 50)
+    inputs = dataclasses.replace(inputs_of(positive, seen), dislikes=disliked)
+    users, _, negatives = joined(list(PairBatches(inputs, 8, Needs(4000, dislike_share=0.25), seed=0).epoch(1)))
+    of = {user: negatives[users == user].ravel() for user in range(3)}
+    assert 0.2 < np.isin(of[0], [10, 11]).mean() < 0.3
+    assert {10, 11} <= set(of[0].tolist())
+    assert 0.2 < (of[1] == 12).mean() < 0.3
+    assert not (of[0] == 0).any()
+    assert not (of[2] == 2).any(), "a user without dislikes gets unseen items alone"
+
+
+def test_the_hook_before_an_epoch_gets_the_same_draws_whenever_the_epoch_starts() -> None:
+    positive = np.eye(5, 9, dtype=np.int64)
+    met: list[torch.Tensor] = []
+
+    def note(draws: Draws) -> None:
+        met.append(draws.uniform("edges", torch.arange(3), 1))
+
+    batches = PairBatches(inputs_of(positive, positive), 4, Needs(1), seed=5, before_epoch=note)
+    for number in (1, 2, 1):
+        list(batches.epoch(number))
+    assert torch.equal(met[0], met[2])
+    assert not torch.equal(met[0], met[1])

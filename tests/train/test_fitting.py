@@ -125,7 +125,6 @@ def test_initial_parameters_depend_on_the_seed_alone() -> None:
         {"dim": 5},
         {"seed": 1},
         {"data": worlds.dataset(split="latest")},
-        {"data": worlds.dataset(modalities={}, split="random")},
     ],
     ids=lambda change: next(iter(change)),
 )

@@ -25,6 +25,7 @@ from palate.encode.store import FeatureStore
 from palate.graph.bipartite import Bipartite
 from palate.graph.rows import Int32Array, IntArray, Joined, Rows
 from palate.ingest.catalogue import Catalogue
+from palate.ingest.knowledge import item_neighbours
 
 HeldOut = Literal["valid", "test"]
 Mask = Literal["train", "train+valid"]
@@ -45,6 +46,7 @@ class Dataset:
         withheld: train rows left out by `thin`: unknown to models, but no candidates either.
         dislikes: U rows of disliked train items; None without ratings.
         features: modality → features, rows in item order.
+        entities: the entities each item is linked to, for models that read knowledge; None for all others.
         split_notes: what a person should know about this split, in plain words.
         split_fingerprint: hex sha256 of settings, ids, parts and labels; equal when two runs share their split.
     """
@@ -60,6 +62,7 @@ class Dataset:
     features: dict[str, Features]
     split_notes: tuple[str, ...]
     split_fingerprint: str
+    entities: Rows | None = None
 
     @classmethod
     def load(cls, folder: Path | str, settings: SplitConfig, features: list[str] | None = None) -> Dataset:
@@ -165,11 +168,29 @@ class Dataset:
         digest = hashlib.sha256(self.split_fingerprint.encode())
         for name, value in self.features.items():
             digest.update(f"{name}:{value.fingerprint}".encode())
+        if self.entities is not None:
+            digest.update(self.entities.pointer.tobytes() + self.entities.columns.tobytes())
         return digest.hexdigest()
 
-    def without_features(self) -> Dataset:
-        """The same split for models that look at no features, so that their runs do not depend on any."""
-        return self if not self.features else dataclasses.replace(self, features={})
+    def seen_by(self, *, features: bool, knowledge: bool) -> Dataset:
+        """The same split with what a model looks at and no more, so that its runs do not depend on the rest.
+
+        Args:
+            features: whether it looks at features.
+            knowledge: whether it reads the items' entities; without knowledge in the catalogue there are none.
+        """
+        kept = self.features if features else {}
+        entities = (self.entities or self._read_entities()) if knowledge else None
+        if kept == self.features and entities is self.entities:
+            return self
+        return dataclasses.replace(self, features=kept, entities=entities)
+
+    def _read_entities(self) -> Rows | None:
+        source = self.catalogue
+        if source.knowledge is None or source.item_entities is None:
+            return None
+        neighbours = item_neighbours(source.knowledge, source.item_entities, list(self.items.ids)).rows
+        return neighbours if neighbours.size else None
 
     def numbers(self, order: Order = "ids") -> SourceNumbers:
         """The place of each user and item in the source.
@@ -195,6 +216,7 @@ class Dataset:
             seen=self.seen["train"],
             features=self.features,
             dislikes=self.dislikes,
+            entities=self.entities,
             numbers=self.numbers,
         )
 

@@ -32,6 +32,8 @@ class ModelInputs:
         seen: every train interaction whatever its rating; negatives are not drawn from it.
         features: modality → N × D float32 rows with a presence mask.
         dislikes: train interactions rated as disliked, each user's in order of time; None without ratings.
+        entities: the entities that each item is linked to, items × entities; None without knowledge, and for models
+            that do not read it.
         numbers: gives the places in the source, for the leak canary alone.
     """
 
@@ -41,4 +43,10 @@ class ModelInputs:
     seen: Rows
     features: dict[str, Features]
     dislikes: Rows | None = None
+    entities: Rows | None = None
     numbers: Callable[[], SourceNumbers] | None = None
+
+    @property
+    def likes(self) -> Rows:
+        """The positive train items of each user, in order of time."""
+        return self.train.by_user

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from palate.graph.operator import SparseOperator
-from palate.graph.rows import Rows
+from palate.graph.rows import Rows, pointers
 
 
 class Bipartite:
@@ -55,11 +55,45 @@ class Bipartite:
         values = scale[adjacency.row_of_entry()] * scale[adjacency.columns]
         return SparseOperator(adjacency, values, symmetric=True)
 
+    def mean(self) -> SparseOperator:
+        """D^-1 A: the mean over a node's neighbours, users and items; isolated nodes have zero rows."""
+        adjacency = self.adjacency()
+        return SparseOperator(adjacency, _inverse(adjacency.lengths)[adjacency.row_of_entry()])
+
+    def user_block(self, degree_epsilon: float = 0.0) -> SparseOperator:
+        """R̂ (U × I), the rows of users and columns of items of Â."""
+        rows = self.by_item.transpose()
+        user, item = (inverse_root(side.lengths + degree_epsilon) for side in (self.by_user, self.by_item))
+        return SparseOperator(rows, user[rows.row_of_entry()] * item[rows.columns])
+
+    def history_sum(self) -> SparseOperator:
+        """R (U × I): the sum over the items of a user."""
+        rows = self.by_item.transpose()
+        return SparseOperator(rows, np.ones(rows.size))
+
+    def history_mean(self) -> SparseOperator:
+        """The mean over the items of a user (U × I); users without items have zero rows."""
+        rows = self.by_item.transpose()
+        return SparseOperator(rows, _inverse(rows.lengths)[rows.row_of_entry()])
+
+    def subset(self, kept: NDArray[np.bool_]) -> Bipartite:
+        """The graph of some of the interactions.
+
+        Args:
+            kept: one for each stored pair of `by_user`.
+        """
+        rows = self.by_user
+        return Bipartite(Rows(pointers(rows.row_of_entry()[kept], rows.count), rows.columns[kept], rows.width))
+
 
 def inverse_root(degrees: NDArray[np.floating]) -> NDArray[np.floating]:
     """1 / sqrt(degree), and 0 where the degree is 0."""
     safe = np.where(degrees > 0, degrees, 1.0)
     return np.where(degrees > 0, 1.0 / np.sqrt(safe), 0.0)
+
+
+def _inverse(degrees: NDArray[np.integer]) -> NDArray[np.float64]:
+    return np.where(degrees > 0, 1.0 / np.maximum(degrees, 1), 0.0)
 
 
 def mean_of_layers(operator: SparseOperator, table: Tensor, layers: int) -> Tensor:

@@ -45,11 +45,16 @@ class Batch:
 class Needs:
     """What a model asks of the training loop.
 
+    A class says what all its models need; a model whose settings decide sets its own in `__init__`.
+
     Attributes:
         negatives: sampled negatives for each positive.
+        dislike_share: probability that a negative is one of the user's disliked items, for users who have any; the
+            others are items the user has no train interaction with.
     """
 
     negatives: int = 1
+    dislike_share: float = 0.0
 
 
 class Scorer(Protocol):
@@ -95,12 +100,14 @@ class Model(nn.Module, ABC):
         title: the name people use.
         source: the paper.
         modal: it uses item features and wants at least one modality.
+        knowledge: it reads which entities an item is linked to, where the catalogue has knowledge.
     """
 
     Config: ClassVar[type[Config]]
     title: ClassVar[str]
     source: ClassVar[str]
     modal: ClassVar[bool] = False
+    knowledge: ClassVar[bool] = False
 
     @abstractmethod
     def __init__(self, config: Config, inputs: ModelInputs) -> None:
@@ -114,11 +121,18 @@ class Model(nn.Module, ABC):
 class Recommender(Model):
     """A model that is trained by the loop.
 
-    Class attributes:
-        needs: what it asks of the loop.
+    Attributes:
+        needs: what it asks of the loop; a class attribute, or set in `__init__`.
     """
 
-    needs: ClassVar[Needs] = Needs()
+    needs: Needs = Needs()
+
+    def start_epoch(self, draws: Draws) -> None:
+        """Called before the first batch of every epoch; what it draws depends on seed and epoch alone.
+
+        Args:
+            draws: those of the epoch.
+        """
 
     @abstractmethod
     def loss(self, batch: Batch, draws: Draws) -> dict[str, Tensor]:

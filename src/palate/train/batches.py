@@ -2,36 +2,47 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from palate.core.errors import TrainingError
-from palate.core.seeds import numpy_generator
+from palate.core.seeds import Draws, derive_seed, numpy_generator
 from palate.dataset.inputs import ModelInputs
 from palate.graph.rows import IntArray, contains
-from palate.models.base import Batch
+from palate.models.base import Batch, Needs
 
 
 class PairBatches:
     """Every train pair once an epoch, in random order, with negatives that the user has no train interaction with.
 
     Negatives are uniform over the items unseen by the user: drawn for the whole epoch at once, those that hit a seen
-    item drawn again until none does. Pairs of users who have seen every item are left out when negatives are needed.
+    item drawn again until none does; for a model that asks for it a share of them are disliked items instead. Pairs of
+    users who have seen every item are left out when negatives are needed.
 
     Args:
         inputs: the train interactions.
         size: pairs in a batch; the last one of an epoch may be smaller.
-        negatives: sampled items for each pair; 0 for none.
+        needs: how many negatives each pair gets, and where they come from.
         seed: of order and negatives.
+        before_epoch: called with the epoch's draws before its first batch, also when a run goes on within it.
 
     Raises:
         TrainingError: when there is no pair to train on.
     """
 
-    def __init__(self, inputs: ModelInputs, size: int, negatives: int, seed: int) -> None:
+    def __init__(
+        self,
+        inputs: ModelInputs,
+        size: int,
+        needs: Needs,
+        seed: int,
+        *,
+        before_epoch: Callable[[Draws], None] | None = None,
+    ) -> None:
+        negatives = needs.negatives
         by_user = inputs.train.by_user
         self.users = by_user.row_of_entry()
         self.positives = by_user.columns.astype(np.int64)
@@ -44,7 +55,10 @@ class PairBatches:
         self.seen = inputs.seen.keys() if negatives else np.zeros(0, np.int64)
         self.size = size
         self.negatives = negatives
+        self.dislikes = inputs.dislikes if needs.dislike_share > 0 else None
+        self.dislike_share = needs.dislike_share
         self.seed = seed
+        self.before_epoch = before_epoch
 
     @property
     def steps(self) -> int:
@@ -53,6 +67,8 @@ class PairBatches:
 
     def epoch(self, number: int) -> Iterator[Batch]:
         """The batches of epoch `number`."""
+        if self.before_epoch is not None:
+            self.before_epoch(Draws(derive_seed(self.seed, "epochs"), number))
         order = numpy_generator(self.seed, "order", number).permutation(len(self.users))
         users, positives = self.users[order], self.positives[order]
         negatives = self._sample(users, numpy_generator(self.seed, "negatives", number)) if self.negatives else None
@@ -71,4 +87,9 @@ class PairBatches:
         while len(wrong):
             drawn[wrong] = generator.integers(0, self.items, len(wrong))
             wrong = wrong[contains(self.seen, owner[wrong] * self.items + drawn[wrong])]
+        if self.dislikes is not None:
+            known = self.dislikes.lengths[owner]
+            at = np.flatnonzero((generator.random(len(owner)) < self.dislike_share) & (known > 0))
+            place = self.dislikes.pointer[owner[at]] + generator.integers(0, known[at])
+            drawn[at] = self.dislikes.columns[place]
         return drawn if self.negatives == 1 else drawn.reshape(len(users), self.negatives)

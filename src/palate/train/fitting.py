@@ -87,6 +87,7 @@ def fit_model(
         raise ConfigError(
             unknown_name("validation metric", settings.metric, METRICS), do=f"choose one of {', '.join(METRICS)}"
         )
+    dataset = dataset.seen_by(features=kind.modal, knowledge=kind.knowledge)
     inputs = dataset.inputs()
     model = build(kind, config, inputs, seed, settings.precision)
     held_out, hidden = dataset.positives["valid"], dataset.mask("valid")
@@ -95,7 +96,7 @@ def fit_model(
         return evaluate(model.scorer(), held_out, hidden, seed=seed).means()
 
     if isinstance(model, Recommender):
-        batches = PairBatches(inputs, settings.batch_size, model.needs.negatives, seed)
+        batches = PairBatches(inputs, settings.batch_size, model.needs, seed, before_epoch=model.start_epoch)
         loop = Loop(
             model,
             model.loss,

@@ -1,0 +1,61 @@
+"""Blocked exact nearest neighbours by cosine: every row of a matrix and the rows that point the most alike.
+
+Takes a dense matrix; gives the neighbours of each row in CSR form with their cosines. Memory is one block of rows
+against all, whatever the number of rows.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional as F
+
+from palate.graph.rows import Rows
+
+# Cosines held at once: 256 MB in single precision.
+CELLS = 1 << 26
+
+
+def nearest(
+    matrix: NDArray[np.float32],
+    k: int,
+    *,
+    present: NDArray[np.bool_] | None = None,
+    itself: bool = False,
+    cells: int = CELLS,
+) -> tuple[Rows, NDArray[np.float64]]:
+    """The k rows of largest cosine for each row, in torch's default precision.
+
+    Args:
+        matrix: n × D.
+        k: neighbours of a row; fewer where there are fewer candidates.
+        present: rows that take part; the others have no neighbours and are nobody's. None: all.
+        itself: count a row among its own neighbours.
+        cells: cosines to hold at once.
+
+    Returns:
+        The neighbours of each row (n × n, columns ascending within a row), and the cosine of each stored pair.
+    """
+    count = len(matrix)
+    chosen = np.arange(count) if present is None else np.flatnonzero(present)
+    rows = torch.from_numpy(np.ascontiguousarray(matrix[chosen])).to(torch.get_default_dtype())
+    unit = F.normalize(rows, dim=1)
+    wanted = min(k, len(chosen) - (not itself))
+    if wanted < 1:
+        return Rows(np.zeros(count + 1, np.int64), np.zeros(0, np.int32), count), np.zeros(0)
+    step = max(1, cells // len(chosen))
+    places: list[Tensor] = []
+    cosines: list[Tensor] = []
+    for start in range(0, len(chosen), step):
+        block = unit[start : start + step] @ unit.T
+        if not itself:
+            block[torch.arange(len(block)), torch.arange(start, start + len(block))] = -torch.inf
+        _, place = torch.topk(block, wanted, dim=1)
+        place = place.sort(dim=1).values
+        places.append(place)
+        cosines.append(block.gather(1, place))
+    columns = chosen[torch.cat(places).numpy().ravel()]
+    found = Rows.from_pairs(np.repeat(chosen, wanted), columns, count, count)
+    return found, torch.cat(cosines).double().numpy().ravel()

@@ -1,0 +1,38 @@
+"""Nearest neighbours against a dense computation, in blocks of any size."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from palate.graph.neighbours import nearest
+
+
+@given(
+    st.integers(1, 30), st.integers(1, 12), st.booleans(), st.integers(1, 400), st.integers(0, 9), st.floats(0.0, 1.0)
+)
+def test_blocks_give_what_the_dense_cosines_give(
+    count: int, k: int, itself: bool, cells: int, seed: int, share: float
+) -> None:
+    generator = np.random.default_rng(seed)
+    matrix = generator.normal(size=(count, 5)).astype(np.float32)
+    present = generator.random(count) < share
+    rows, cosines = nearest(matrix, k, present=present, itself=itself, cells=cells)
+    unit = matrix / np.linalg.norm(matrix, axis=1, keepdims=True)
+    dense = unit @ unit.T
+    assert rows.count == rows.width == count
+    for row in range(count):
+        candidates = [other for other in np.flatnonzero(present) if (itself or other != row)] if present[row] else []
+        best = sorted(candidates, key=lambda other: -dense[row, other])[:k]
+        assert rows[row].tolist() == sorted(best)
+        part = cosines[rows.pointer[row] : rows.pointer[row + 1]]
+        np.testing.assert_allclose(part, dense[row, rows[row]], atol=1e-6)
+
+
+def test_a_row_of_zeros_has_cosine_zero_with_all() -> None:
+    rows, cosines = nearest(np.array([[0, 0], [1, 0], [1, 1]], np.float32), 2)
+    assert rows[0].tolist() == [1, 2]
+    assert cosines[:2].tolist() == [0, 0]
+    assert cosines[2:] == pytest.approx([0, 0.5**0.5, 0, 0.5**0.5])
