@@ -20,6 +20,7 @@ ROOMS = (
     "measure",
     "train",
     "recommend",
+    "recipe",
     "experiment",
     "study",
     "serve",

@@ -20,8 +20,6 @@ from typing import Any, cast
 import numpy as np
 import polars as pl
 import torch
-import yaml
-from pydantic import Field
 
 from palate.core.artefact import (
     MANIFEST,
@@ -34,62 +32,22 @@ from palate.core.artefact import (
     write_tensors,
     write_text,
 )
-from palate.core.config import Config, read_yaml
-from palate.core.errors import ArtefactError, ConfigError, DataError, unknown_name
+from palate.core.errors import ArtefactError, ConfigError, DataError
 from palate.dataset.dataset import Dataset, Mask
 from palate.dataset.settings import SplitConfig
 from palate.graph.rows import IntArray
 from palate.measure.evaluation import evaluate
 from palate.measure.metrics import Accuracy
-from palate.models import MODELS, Embeddings, Model, Recommender, Scorer
+from palate.models import MODELS, Embeddings, Recommender, Scorer
+from palate.recipe import DataRecipe, Recipe, recipe_for, resolve
 from palate.recommend.topk import recommend
-from palate.train.fitting import TrainConfig, build, fit_model
+from palate.train.fitting import build, fit_model
 from palate.version import __version__
+
+__all__ = ["DataRecipe", "Recipe", "Run", "environment", "fit", "load", "resolve"]
 
 KIND, VERSION = "run", 1
 MODEL, EMBEDDINGS, METRICS = "model.safetensors", "embeddings.safetensors", "metrics.json"
-
-
-class DataRecipe(Config):
-    """Where a run's data came from."""
-
-    catalogue: str | None = Field(default=None, description="folder of the catalogue; unset when it was made in memory")
-    name: str = Field(default="", description="name of the catalogue")
-    split: SplitConfig = SplitConfig()
-    features: list[str] = Field(default=[], description="modalities used")
-    fingerprint: str = Field(default="", description="of the data set that came of it")
-
-
-class Recipe(Config):
-    """Resolved settings of one run: everything needed to repeat it."""
-
-    model: str
-    settings: dict[str, Any] = Field(default={}, description="the model's config")
-    train: TrainConfig = TrainConfig()
-    data: DataRecipe = DataRecipe()
-    seed: int = Field(default=0, ge=0, description="of parameters, batches, negatives and draws")
-
-    @classmethod
-    def read(cls, path: Path) -> Recipe:
-        """A recipe from YAML.
-
-        Raises:
-            ArtefactError, ConfigError: when it cannot be read, or is no recipe.
-        """
-        if not path.is_file():
-            raise ArtefactError("there is no recipe here", where=str(path))
-        try:
-            text = path.read_text(encoding="utf-8")
-        except UnicodeDecodeError:
-            raise ArtefactError("this recipe is not text", where=str(path)) from None
-        value = read_yaml(text, where=str(path))
-        if not isinstance(value, dict):
-            raise ConfigError("a recipe is a mapping of settings", where=str(path))
-        return cls.parse(value, where=str(path))
-
-    def text(self) -> str:
-        """As YAML."""
-        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
 
 
 def load(folder: Path | str, *, features: list[str] | None = None, split_seed: int = 0, **settings: Any) -> Dataset:
@@ -103,43 +61,12 @@ def load(folder: Path | str, *, features: list[str] | None = None, split_seed: i
     return Dataset.load(folder, SplitConfig.parse({"seed": split_seed, **settings}), features)
 
 
-def resolve(
-    model: str, preset: str = "intended", settings: Mapping[str, Any] | None = None
-) -> tuple[type[Model], Config, TrainConfig]:
-    """A model's class, and its and the training's settings, from a preset and overrides of either by name.
-
-    Raises:
-        ConfigError: for an unknown model, a preset that it lacks, or an unknown setting.
-    """
-    kind = MODELS[model]
-    config = kind.Config()
-    if preset == "official":
-        official = getattr(kind.Config, "official", None)
-        if official is None:
-            raise ConfigError(f"{model} has no official preset", do="leave --preset out")
-        config = official()
-    elif preset != "intended":
-        raise ConfigError(unknown_name("preset", preset, ["intended", "official"]), do="use intended or official")
-    mine: dict[str, Any] = {}
-    training: dict[str, Any] = {}
-    trained = set(TrainConfig.model_fields) if issubclass(kind, Recommender) else {"precision"}
-    for name, value in (settings or {}).items():
-        if name in kind.Config.model_fields:
-            mine[name] = value
-        elif name in trained:
-            training[name] = value
-        else:
-            valid = [*kind.Config.model_fields, *trained] or ["none"]
-            raise ConfigError(unknown_name("setting", name, valid), do=f"valid settings: {', '.join(valid)}")
-    return kind, config.override(mine), TrainConfig.parse(training)
-
-
 def fit(
     model: str,
     data: Dataset,
     *,
-    seed: int = 0,
-    preset: str = "intended",
+    seed: int | None = None,
+    preset: str | None = None,
     settings: Mapping[str, Any] | None = None,
     out: Path | str | None = None,
     quiet: bool = False,
@@ -149,10 +76,11 @@ def fit(
     The same call goes on with a run that was interrupted, and gives back one that is finished.
 
     Args:
-        model: a registered name (`palate models`).
+        model: a registered name (`palate models`), or a recipe file.
         data: see `load`.
-        seed: of parameters, batches, negatives and draws; the split has a seed of its own.
-        preset: "intended" (the paper's formulas, errors repaired) or "official" (as released).
+        seed: of parameters, batches, negatives and draws; the split has a seed of its own. Default: the recipe's, or 0.
+        preset: "intended" (the paper's formulas, errors repaired) or "official" (as released). Default: the recipe's,
+            or intended.
         settings: overrides of the model's and the training's settings by name.
         out: the run folder; None makes `runs/MODEL-DATA-SPLIT-sSEED` (with a number when other settings have it).
         quiet: show no progress.
@@ -163,11 +91,13 @@ def fit(
         TrainingError: when training cannot go on.
         Interrupted: after Ctrl-C.
     """
-    kind, config, training = resolve(model, preset, settings)
+    chosen = recipe_for(model)
+    kind, config, training = resolve(chosen.model, preset or chosen.preset, {**chosen.settings, **(settings or {})})
+    seed = chosen.seed if seed is None else seed
     data = data.seen_by(features=kind.modal, knowledge=kind.knowledge)
     folder = data.catalogue.folder
     recipe = Recipe(
-        model=model,
+        model=chosen.model,
         settings=config.model_dump(),
         train=training,
         data=DataRecipe(
@@ -191,7 +121,7 @@ def fit(
         write_tensors(run_folder / EMBEDDINGS, tensors)
     write_json(run_folder / METRICS, {"validation": fitted.validation, "training": fitted.facts})
     # Finished from here on: killed before, the run goes on from its checkpoint; killed after, that is left over.
-    write_manifest(run_folder, KIND, VERSION, {"model": model}, without="checkpoint")
+    write_manifest(run_folder, KIND, VERSION, {"model": chosen.model}, without="checkpoint")
     shutil.rmtree(run_folder / "checkpoint", ignore_errors=True)
     return Run(run_folder, recipe, fitted.model.scorer(), data)
 

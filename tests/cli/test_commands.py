@@ -16,6 +16,7 @@ import pytest
 
 import worlds
 from cli.settings import SMALL
+from palate.dataset.dataset import Dataset
 from palate.encode.store import FeatureStore
 from palate.ingest.sources.synthetic import SyntheticConfig, make_synthetic
 from palate.models import MODELS
@@ -218,12 +219,10 @@ def test_ctrl_c_ends_with_130_and_a_message_and_the_same_command_goes_on(
 def test_ctrl_c_before_training_ends_with_130_too(
     catalogue: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import palate.experiment
-
     def load(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(palate.experiment, "load", load)
+    monkeypatch.setattr(Dataset, "load", load)
     ended = worlds.palate("train", "bm3", "--data", catalogue, "-o", tmp_path / "run")
     assert ended.code == 130
     assert "Traceback" not in ended.text

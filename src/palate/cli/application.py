@@ -1,0 +1,74 @@
+"""The application that files of commands register with, and how it ends: a mistake is a message, not a traceback."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from palate.core.errors import Interrupted, PalateError
+from palate.version import __version__
+
+app = typer.Typer(
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Multimodal recommendation: raw content → features → training → honest comparison → recommendations.",
+)
+
+DataOption = Annotated[Path, typer.Option("--data", help="Catalogue folder.", show_default=False)]
+MovedOption = Annotated[Path | None, typer.Option("--data", help="Catalogue folder, where it has moved.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="As JSON.")]
+SettingsOption = Annotated[
+    list[str] | None, typer.Option("--set", help="Model or training setting, as dim=64. Repeatable.")
+]
+
+
+def main() -> None:
+    """Run the command line; a person's mistake ends in a message, not in a traceback."""
+    try:
+        app()
+    except Interrupted as stop:
+        _fail(str(stop), 130)
+    except PalateError as error:
+        _fail(f"error: {error}", 1)
+    except KeyboardInterrupt:
+        _fail("stopped on request", 130)
+    except BrokenPipeError:
+        # The reader (head, less) has gone; leave quietly.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(141)
+    except OSError as error:
+        _fail(f"error: {error}\n  do:    check the path, its permissions and the space on the disk", 1)
+    except (MemoryError, RuntimeError) as error:
+        # torch reports a lack of memory as a RuntimeError; any other one is a defect that must stay visible.
+        if not isinstance(error, MemoryError) and "memory" not in str(error):
+            raise
+        _fail(f"error: not enough memory: {error}\n  do:    use smaller settings (dim, batch_size) or less data", 1)
+
+
+def _fail(text: str, code: int) -> None:
+    print(text, file=sys.stderr)
+    sys.exit(code)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        print(f"palate {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
+    threads: Annotated[int, typer.Option(min=0, help="CPU threads of the arithmetic; 0: all cores.")] = 0,
+) -> None:
+    if threads:
+        import torch
+
+        torch.set_num_threads(threads)

@@ -1,0 +1,77 @@
+"""Commands that turn content into features: encode, pretrain."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from palate.cli.application import app
+from palate.core.errors import ConfigError
+
+pretrain_app = typer.Typer(no_args_is_help=True, help="Train encoders on a catalogue's own content.")
+app.add_typer(pretrain_app, name="pretrain")
+
+
+@app.command()
+def encode(
+    folder: Annotated[Path, typer.Argument(metavar="CAT", help="Catalogue folder.")],
+    modality: Annotated[
+        list[str] | None,
+        typer.Option(help="What to encode, and the features' name. Repeatable; default: all there is."),
+    ] = None,
+    encoder: Annotated[
+        str | None, typer.Option(help="Encoder of one modality, or a folder made by 'palate pretrain joint'.")
+    ] = None,
+    columns: Annotated[
+        str | None, typer.Option(help="Item columns to read, as title,genres; default: the usual ones.")
+    ] = None,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", help="Encoder setting, as pooling=cls. Repeatable.")
+    ] = None,
+    matrix: Annotated[Path | None, typer.Option("--from", help="Take ready-made rows from a .npy file.")] = None,
+    ids: Annotated[
+        str | None,
+        typer.Option(help="With --from: file of the rows' item ids, or item-order when row i is the i-th item."),
+    ] = None,
+) -> None:
+    """Turn content into features, cached by content; or take ready-made ones."""
+    from palate.core.config import read_assignments
+    from palate.encode.catalogue import encode_all, take_precomputed
+
+    if matrix is not None:
+        if modality is None or len(modality) != 1:
+            raise ConfigError("ready-made rows need a name", do="add one --modality, for example --modality image")
+        print(take_precomputed(folder, modality[0], matrix, ids))
+        return
+    if ids is not None:
+        raise ConfigError("--ids goes with --from", do="name the .npy file with --from")
+    if encoder is not None and Path(encoder).is_dir():
+        from palate.encode.joint.encoder import encode_joint
+
+        if modality or columns or settings:
+            raise ConfigError("a joint encoder reads words and pictures as it was trained to", do="name it alone")
+        print(encode_joint(folder, Path(encoder)))
+        return
+    wanted = None if columns is None else [part.strip() for part in columns.split(",") if part.strip()]
+    print(encode_all(folder, modality, encoder, wanted, read_assignments(settings or [])))
+
+
+@pretrain_app.command("joint")
+def pretrain(
+    folder: Annotated[Path, typer.Argument(metavar="CAT", help="Catalogue folder.")],
+    out: Annotated[Path, typer.Option("-o", "--out", help="Folder of the encoder to make.", show_default=False)],
+    seed: Annotated[int, typer.Option(min=0, help="Of weights, masks, order and held-out pairs.")] = 0,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", help="Setting of the encoder, as epochs=20. Repeatable.")
+    ] = None,
+    replace: Annotated[bool, typer.Option("--replace", help="Replace the encoder that is there.")] = False,
+) -> None:
+    """Train AlignRec's joint encoder on the items' words and pictures; again to go on after a stop."""
+    from palate.core.config import read_assignments
+    from palate.encode.joint.pretraining import pretrain_joint
+    from palate.encode.joint.settings import JointConfig
+
+    wanted = JointConfig.parse(read_assignments(settings or []), where="--set")
+    print(pretrain_joint(folder, out, wanted, seed, replace=replace))

@@ -1,0 +1,112 @@
+"""Commands on catalogues: get, import, describe, check."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from palate.cli.application import JsonOption, app
+
+data_app = typer.Typer(no_args_is_help=True, help="Get, import, describe and check catalogues.")
+app.add_typer(data_app, name="data")
+
+
+@data_app.command("get")
+def data_get(
+    source: Annotated[str, typer.Argument(help="movielens-100k")],
+    out: Annotated[Path, typer.Option("-o", "--out", help="Catalogue folder to make.", show_default=False)],
+) -> None:
+    """Fetch a public data set into a catalogue."""
+    from palate.ingest.sources import SOURCES
+
+    catalogue = SOURCES[source](out)
+    print(f"{source}: {len(catalogue.interactions):,} interactions, {len(catalogue.items):,} items → {out}")
+
+
+@data_app.command("import")
+def data_import(
+    interactions: Annotated[
+        Path,
+        typer.Option(
+            help="Who met which item: csv, tsv, jsonl, parquet, .inter; or a folder made for RecBole or MMRec.",
+            show_default=False,
+        ),
+    ],
+    out: Annotated[Path, typer.Option("-o", "--out", help="Catalogue folder to make.", show_default=False)],
+    items: Annotated[Path | None, typer.Option(help="What is known of the items, in any of these formats.")] = None,
+    knowledge: Annotated[Path | None, typer.Option(help="Triples head, relation, tail, likewise.")] = None,
+    valid: Annotated[Path | None, typer.Option(help="Interactions for validation, in a file of their own.")] = None,
+    test: Annotated[Path | None, typer.Option(help="Interactions for the test, in a file of their own.")] = None,
+    events: Annotated[
+        str | None, typer.Option(help="Events to keep, the strongest of a pair by weight: view=1,buy=5.")
+    ] = None,
+    columns: Annotated[
+        list[str] | None,
+        typer.Option("--columns", help="Your columns' names: user_id=uid,item_id=iid. Repeatable."),
+    ] = None,
+    strict: Annotated[bool, typer.Option("--strict", help="Refuse the files when any row would be dropped.")] = False,
+    min_user: Annotated[int, typer.Option(min=0, help="k-core: interactions that each user has at least.")] = 0,
+    min_item: Annotated[int, typer.Option(min=0, help="k-core: interactions that each item has at least.")] = 0,
+    name: Annotated[str | None, typer.Option(help="The catalogue's name; default: the folder's.")] = None,
+    replace: Annotated[bool, typer.Option("--replace", help="Replace the catalogue that is there.")] = False,
+) -> None:
+    """Read your files into a catalogue; all problems come in one report."""
+    from palate.core.config import read_assignments
+    from palate.encode.catalogue import take_file
+    from palate.ingest.columns import ColumnNames
+    from palate.ingest.folders import import_data
+
+    words = [word for given in columns or [] for word in given.split(",")]
+    names = ColumnNames.parse(read_assignments(words), where="--columns")
+    found = import_data(
+        interactions,
+        items,
+        knowledge,
+        names,
+        valid=valid,
+        test=test,
+        events=None if events is None else read_assignments(events.split(",")),
+        strict=strict,
+        min_user=min_user,
+        min_item=min_item,
+        name=name or out.name,
+    )
+    found.save(out, take_file, replace=replace)
+    print(found.report.text())
+    people = found.catalogue.interactions["user_id"].n_unique()
+    rows, items_kept = len(found.catalogue.interactions), len(found.catalogue.items)
+    print(f"{rows:,} interactions of {people:,} users with {items_kept:,} items → {out}")
+
+
+@data_app.command("describe")
+def data_describe(
+    folder: Annotated[Path, typer.Argument(metavar="CAT", help="Catalogue folder.")],
+    html: Annotated[Path | None, typer.Option("--html", help="Write a page with plots too.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Sizes, coverage, ratings and the long tail of a catalogue on one screen, and what they advise."""
+    from palate.study.describe import describe
+
+    found = describe(folder)
+    print(json.dumps(found.as_dict(), indent=2) if as_json else found.text())
+    if html is not None:
+        from palate.study.describe_page import write_page
+
+        write_page(found, html)
+        print(f"page → {html}", file=sys.stderr)
+
+
+@data_app.command("check")
+def data_check(
+    folder: Annotated[Path, typer.Argument(metavar="CAT", help="Catalogue folder.")],
+    as_json: JsonOption = False,
+) -> None:
+    """Verify a catalogue and its features, and look for leaks through the order of its items."""
+    from palate.study.check import check
+
+    result = check(folder)
+    print(json.dumps(result.as_dict(), indent=2) if as_json else result.text())

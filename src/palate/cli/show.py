@@ -1,0 +1,51 @@
+"""Commands that show: models and their settings, and the demonstration."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from palate.cli.application import app
+from palate.printing import print_table
+
+
+@app.command()
+def models(name: Annotated[str | None, typer.Argument(help="Show this model's settings.")] = None) -> None:
+    """List the models, or one model's settings with its presets."""
+    from palate.models import MODELS, Recommender
+    from palate.train.fitting import TrainConfig
+
+    if name is None:
+        for key in MODELS:
+            kind = MODELS[key]
+            trained = issubclass(kind, Recommender)
+            uses = "trained, uses features" if kind.modal else "trained" if trained else "closed form"
+            presets = "intended, official" if hasattr(kind.Config, "official") else "one preset"
+            print(f"{key:<14}{uses:<26}{presets:<22}{kind.source}")
+        return
+    kind = MODELS[name]
+    official: Any = getattr(kind.Config, "official", lambda: None)()
+    if not kind.Config.model_fields:
+        print(f"{name} has no settings")
+    for key, field in kind.Config.model_fields.items():
+        released = (
+            f", official {getattr(official, key)}" if official and getattr(official, key) != field.default else ""
+        )
+        print(f"{key} = {field.default}{released}\n    {field.description}")
+    if issubclass(kind, Recommender):
+        print("\nTraining:")
+        for key, field in TrainConfig.model_fields.items():
+            print(f"{key} = {field.default}\n    {field.description}")
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option("-o", "--out", help="Folder of the demonstration.")] = Path("demo"),
+    user: Annotated[str, typer.Option(help="Whose recommendations to show.")] = "196",
+) -> None:
+    """MovieLens-100K from its source to a table of test figures and one user's recommendations."""
+    from palate.demo import run_demo
+
+    run_demo(out, user, show_table=print_table, say=print)

@@ -1,0 +1,174 @@
+"""Recipes: the resolved settings of one run, and the short files of `recipes/` that lead to them.
+
+Takes YAML; gives validated settings of model, training and data.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, cast
+
+import yaml
+from pydantic import Field
+
+from palate.core.config import Config, read_yaml
+from palate.core.errors import ArtefactError, ConfigError, unknown_name
+from palate.dataset.settings import SplitConfig
+from palate.models import MODELS, Model, Recommender
+from palate.train.fitting import TrainConfig
+
+
+class DataRecipe(Config):
+    """Where a run's data came from."""
+
+    catalogue: str | None = Field(default=None, description="folder of the catalogue; unset when it was made in memory")
+    name: str = Field(default="", description="name of the catalogue")
+    split: SplitConfig = SplitConfig()
+    features: list[str] = Field(default=[], description="modalities used")
+    fingerprint: str = Field(default="", description="of the data set that came of it")
+
+
+class Recipe(Config):
+    """Resolved settings of one run: everything needed to repeat it."""
+
+    model: str
+    settings: dict[str, Any] = Field(default={}, description="the model's config")
+    train: TrainConfig = TrainConfig()
+    data: DataRecipe = DataRecipe()
+    seed: int = Field(default=0, ge=0, description="of parameters, batches, negatives and draws")
+
+    @classmethod
+    def read(cls, path: Path) -> Recipe:
+        """A recipe from YAML.
+
+        Raises:
+            ArtefactError, ConfigError: when it cannot be read, or is no recipe.
+        """
+        return cls.parse(_mapping(path), where=str(path))
+
+    def text(self) -> str:
+        """As YAML."""
+        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+class Figures(Config):
+    """Measured or published figures that stand beside settings.
+
+    Attributes:
+        source: paper and table, or the command that measured them.
+    """
+
+    source: str
+    data: str = Field(default="", description="data set and split, where they are not the recipe's own")
+    seeds: int = Field(default=1, ge=1, description="runs averaged")
+    metrics: dict[str, float] = Field(default={}, description="recall@20 and so on")
+    seconds_per_epoch: float | None = Field(default=None, ge=0)
+    peak_memory_mb: float | None = Field(default=None, ge=0)
+    note: str = ""
+
+
+class RecipeFile(Config):
+    """A file of `recipes/`: what to set for a model on a data set, and the figures to expect."""
+
+    model: str
+    preset: str = Field(default="intended", description="intended or official")
+    data: str = Field(default="", description="name of the data set it was made for")
+    settings: dict[str, Any] = Field(default={}, description="of model and training, over those of the preset")
+    split: dict[str, Any] = Field(default={}, description="fields of the split, over those that the data suggest")
+    features: list[str] | None = Field(default=None, description="modalities; unset: all that are encoded")
+    seed: int = Field(default=0, ge=0)
+    published: list[Figures] = Field(default=[], description="figures of others, with their source")
+    ours: list[Figures] = Field(default=[], description="figures measured with these settings")
+
+    @classmethod
+    def read(cls, path: Path) -> RecipeFile:
+        """A recipe file, or the `recipe.yaml` of a run as one.
+
+        Raises:
+            ArtefactError, ConfigError: when it cannot be read, or names settings that do not exist.
+        """
+        values = _mapping(path)
+        if "train" in values:
+            run = Recipe.parse(values, where=str(path))
+            settings = {**run.settings, **(run.train.model_dump() if _trained(run.model) else {})}
+            split = run.data.split.model_dump(exclude_none=True)
+            found = cls(
+                model=run.model,
+                data=run.data.name,
+                settings=settings,
+                split=split,
+                features=run.data.features or None,
+                seed=run.seed,
+            )
+        else:
+            found = cls.parse(values, where=str(path))
+        resolve(found.model, found.preset, found.settings)
+        SplitConfig.parse(found.split, where=str(path))
+        return found
+
+    def text(self) -> str:
+        """As YAML, without what is not set."""
+        values = self.model_dump(mode="json", exclude_defaults=True)
+        return yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
+
+
+def recipe_for(model: str) -> RecipeFile:
+    """What `model` names: a registered model with its defaults, or a recipe file (a path that ends in .yaml).
+
+    Raises:
+        ConfigError: for an unknown model.
+        ArtefactError: when there is no such file.
+    """
+    if model.endswith((".yaml", ".yml")):
+        return RecipeFile.read(Path(model))
+    MODELS[model]
+    return RecipeFile(model=model)
+
+
+def _trained(model: str) -> bool:
+    return issubclass(MODELS[model], Recommender)
+
+
+def _mapping(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        raise ArtefactError("there is no recipe here", where=str(path))
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        raise ArtefactError("this recipe is not text", where=str(path)) from None
+    value = read_yaml(text, where=str(path))
+    if not isinstance(value, dict):
+        raise ConfigError("a recipe is a mapping of settings", where=str(path))
+    return cast("dict[str, Any]", value)
+
+
+def resolve(
+    model: str, preset: str = "intended", settings: Mapping[str, Any] | None = None
+) -> tuple[type[Model], Config, TrainConfig]:
+    """A model's class, and its and the training's settings, from a preset and overrides of either by name.
+
+    Raises:
+        ConfigError: for an unknown model, a preset that it lacks, or an unknown setting.
+    """
+    kind = MODELS[model]
+    config = kind.Config()
+    if preset == "official":
+        official = getattr(kind.Config, "official", None)
+        if official is None:
+            raise ConfigError(f"{model} has no official preset", do="leave --preset out")
+        config = official()
+    elif preset != "intended":
+        raise ConfigError(unknown_name("preset", preset, ["intended", "official"]), do="use intended or official")
+    mine: dict[str, Any] = {}
+    training: dict[str, Any] = {}
+    trained = set(TrainConfig.model_fields) if issubclass(kind, Recommender) else {"precision"}
+    for name, value in (settings or {}).items():
+        if name in kind.Config.model_fields:
+            mine[name] = value
+        elif name in trained:
+            training[name] = value
+        else:
+            valid = [*kind.Config.model_fields, *trained] or ["none"]
+            raise ConfigError(unknown_name("setting", name, valid), do=f"valid settings: {', '.join(valid)}")
+    return kind, config.override(mine), TrainConfig.parse(training)
