@@ -17,7 +17,7 @@ from palate.cli.splitting import (
     SplitOption,
     SplitSeedOption,
     ThinOption,
-    load_data,
+    plan_of,
     say_notes,
 )
 from palate.core.errors import ConfigError
@@ -52,10 +52,10 @@ def train(
     chosen = recipe_for(model)
     overrides = read_assignments(settings or [])
     resolve(chosen.model, preset or chosen.preset, {**chosen.settings, **overrides})
-    dataset = load_data(
+    plan = plan_of(
         data,
-        defaults=chosen.split,
-        features=chosen.features if features is None else features,
+        chosen,
+        features=features,
         split=split,
         seed=split_seed,
         positive=positive,
@@ -63,6 +63,7 @@ def train(
         thin=thin,
         cold_share=cold_share,
     )
+    dataset = plan.load()
     kind = MODELS[chosen.model]
     dataset = dataset.seen_by(features=kind.modal, knowledge=kind.knowledge)
     say_notes(dataset, quiet=quiet)

@@ -12,6 +12,8 @@ from palate.core.errors import ConfigError
 
 if TYPE_CHECKING:
     from palate.dataset.dataset import Dataset
+    from palate.recipe import RecipeFile
+    from palate.study.data_plan import DataPlan
 
 SplitOption = Annotated[
     str | None, typer.Option(help="random, user-time, time, latest, cold-items or given; default: as data allow.")
@@ -24,35 +26,25 @@ ColdShareOption = Annotated[float | None, typer.Option(help="cold-items: share o
 FeaturesOption = Annotated[str | None, typer.Option(help="Modalities, as image,text; default: all encoded.")]
 
 
-def load_data(
-    folder: Path,
-    *,
-    defaults: dict[str, Any] | None = None,
-    features: str | list[str] | None = None,
-    positive: str | None = None,
-    **given: Any,
-) -> Dataset:
-    """The data set of `folder`; what the command line gives comes before `defaults` (those of a recipe).
+def plan_of(folder: Path, recipe: RecipeFile, *, features: str | None, positive: str | None, **given: Any) -> DataPlan:
+    """How the data set of `folder` is made; what the command line gives comes before what the recipe says.
 
     Args:
-        defaults: fields of the split.
-        features: names separated by commas, or a list; None takes all there are.
+        features: names separated by commas; None takes the recipe's, or all there are.
         positive: a rating, or all.
         given: further fields of the split; None where not given.
     """
-    from palate.dataset.dataset import Dataset
-    from palate.dataset.settings import SplitConfig
+    from palate.study.data_plan import DataPlan
 
     asked = {name: value for name, value in given.items() if value is not None}
     if positive is not None:
         asked["positive"] = _threshold(positive)
-    return Dataset.load(folder, SplitConfig.parse({**(defaults or {}), **asked}), names_of(features))
+    names = recipe.features if features is None else names_of(features)
+    return DataPlan(str(folder), {**recipe.split, **asked}, names)
 
 
-def names_of(features: str | list[str] | None) -> list[str] | None:
+def names_of(features: str) -> list[str]:
     """Modalities as the command line writes them."""
-    if not isinstance(features, str):
-        return features
     return [part.strip() for part in features.split(",") if part.strip()]
 
 

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from palate.core.config import Config
 from palate.core.registry import Registry
+from palate.core.search import Space
 from palate.core.seeds import Draws
 from palate.dataset.inputs import ModelInputs
 
@@ -101,6 +102,10 @@ class Model(nn.Module, ABC):
         source: the paper.
         modal: it uses item features and wants at least one modality.
         knowledge: it reads which entities an item is linked to, where the catalogue has knowledge.
+        search: settings that tuning tries, and in which range.
+
+    Attributes:
+        notes: what a person should know about what this model makes of its inputs, in plain words.
     """
 
     Config: ClassVar[type[Config]]
@@ -108,6 +113,8 @@ class Model(nn.Module, ABC):
     source: ClassVar[str]
     modal: ClassVar[bool] = False
     knowledge: ClassVar[bool] = False
+    search: ClassVar[Space] = {}
+    notes: tuple[str, ...] = ()
 
     @abstractmethod
     def __init__(self, config: Config, inputs: ModelInputs) -> None:

@@ -6,7 +6,7 @@ item with its own content, is asked to predict the other's target view.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from pydantic import Field
@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from palate.core.config import Config
+from palate.core.search import Choice, Range, Space
 from palate.core.seeds import Draws
 from palate.core.width import ColumnLinear, table_norm
 from palate.dataset.inputs import ModelInputs
@@ -79,6 +80,12 @@ class BM3(Recommender):
     source = "Zhou et al., WWW 2023"
     needs = Needs(negatives=0)
     modal = True
+    search: ClassVar[Space] = {
+        "layers": Range(1, 3, whole=True),
+        "dropout": Choice((0.1, 0.3, 0.5, 0.7)),
+        "content_weight": Range(1e-3, 4.0, log=True),
+        "penalty_weight": Range(1e-7, 0.1, log=True),
+    }
 
     def __init__(self, config: BM3Config, inputs: ModelInputs) -> None:
         super().__init__(config, inputs)

@@ -7,6 +7,7 @@ import json
 import resource
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -41,7 +42,7 @@ class Fitted:
     Attributes:
         model: with its best parameters.
         validation: its validation metrics.
-        facts: epochs, best epoch, why it stopped, seconds, peak memory, parameters.
+        facts: epochs, best epoch, why it stopped, seconds, peak memory, parameters, notes.
     """
 
     model: Model
@@ -70,12 +71,14 @@ def fit_model(
     seed: int,
     folder: Path | None = None,
     quiet: bool = False,
+    watch: Callable[[int, float], None] | None = None,
 ) -> Fitted:
     """Train `kind` on the train part, selected on the validation part; the test part is not looked at.
 
     Args:
         folder: for checkpoint and history; None keeps neither.
         quiet: show no progress.
+        watch: told after each validation how many there were and the value of the metric; what it raises ends training.
 
     Raises:
         ConfigError: for a metric that does not exist.
@@ -92,8 +95,18 @@ def fit_model(
     model = build(kind, config, inputs, seed, settings.precision)
     held_out, hidden = dataset.positives["valid"], dataset.mask("valid")
 
-    def validate() -> dict[str, float]:
+    validations = 0
+
+    def measure() -> dict[str, float]:
         return evaluate(model.scorer(), held_out, hidden, seed=seed).means()
+
+    def validate() -> dict[str, float]:
+        nonlocal validations
+        values = measure()
+        validations += 1
+        if watch is not None:
+            watch(validations, values[settings.metric])
+        return values
 
     if isinstance(model, Recommender):
         batches = PairBatches(inputs, settings.batch_size, model.needs, seed, before_epoch=model.start_epoch)
@@ -122,8 +135,10 @@ def fit_model(
         model.fit()
         facts = {"seconds": round(time.monotonic() - start, 3)}
     facts["parameters"] = sum(value.numel() for value in model.parameters())
+    if model.notes:
+        facts["notes"] = list(model.notes)
     facts["process_peak_memory_mb"] = round(peak_memory_mb())
-    return Fitted(model, validate() if held_out.size else {}, facts)
+    return Fitted(model, measure() if held_out.size else {}, facts)
 
 
 def _identity(kind: type[Model], config: Config, dataset: Dataset, settings: TrainConfig, seed: int) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import numpy as np
 import torch
 from pydantic import Field
@@ -9,6 +11,7 @@ from torch import Tensor
 
 from palate.core.config import Config
 from palate.core.errors import ConfigError, TrainingError
+from palate.core.search import Range, Space
 from palate.dataset.inputs import ModelInputs
 from palate.graph.rows import Rows
 from palate.models.base import MODELS, Classical
@@ -35,6 +38,7 @@ class EASE(Classical):
     Config = EASEConfig
     title = "EASE"
     source = "Steck, WWW 2019"
+    search: ClassVar[Space] = {"ridge": Range(10.0, 3000.0, log=True)}
     weights: Tensor
 
     def __init__(self, config: EASEConfig, inputs: ModelInputs) -> None:
