@@ -28,6 +28,36 @@ def print_metrics(parts: dict[str, dict[str, float]]) -> None:
             print(f"{name:<12}" + "".join(f"{metrics[f'{name}@{cut}']:>9.4f}" for cut in cuts))
 
 
+def print_comparison(results: dict[str, Any]) -> None:
+    """The models by their first metric, with intervals and cost, and what separated."""
+    import polars as pl
+
+    rows = [
+        {
+            "model": label,
+            "recall@20": f"{found['metrics']['recall@20']['mean']:.4f}",
+            "95 %": "{low:.4f} to {high:.4f}".format(**found["metrics"]["recall@20"]),
+            "ndcg@20": f"{found['metrics']['ndcg@20']['mean']:.4f}",
+            "coverage@20": f"{found['beyond']['coverage@20']:.3f}",
+            "s an epoch": ""
+            if found["cost"]["seconds_per_epoch"] is None
+            else f"{found['cost']['seconds_per_epoch']:.2f}",
+            "seconds": f"{found['cost']['seconds']:.1f}",
+            "MB at most": f"{found['cost']['process_peak_memory_mb']:,.0f}",
+            "seeds": str(found["seeds"]),
+        }
+        for label, found in results["models"].items()
+    ]
+    print_table(pl.DataFrame(rows))
+    print(f"recall@20, {results['test_users']:,} test users: {results['separation']['recall@20']['verdict']}")
+    for entry in results["knock_out"]:
+        said = "separated" if entry["separated"] else "not separated"
+        print(
+            f"{entry['label']} without true {entry['modality']} ({entry['how']}): {entry['without']:.4f} instead of "
+            f"{entry['with']:.4f}, {said}"
+        )
+
+
 def print_table(table: pl.DataFrame) -> None:
     """A table, as wide as the terminal or as it needs to be."""
     from rich.console import Console

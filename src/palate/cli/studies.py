@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -17,7 +18,9 @@ from palate.cli.splitting import (
     SplitSeedOption,
     ThinOption,
     plan_of,
+    say_notes,
 )
+from palate.printing import print_comparison
 
 JobsOption = Annotated[int, typer.Option(min=1, help="Processes; they share the CPU's cores.")]
 
@@ -71,3 +74,57 @@ def tune(
         if name in recipe.settings:
             print(f"  {name} = {recipe.settings[name]}")
     print(f"train it: palate train {folder / RECIPE} --data {data}")
+
+
+@app.command()
+def compare(
+    data: DataOption,
+    models: Annotated[
+        list[str] | None, typer.Argument(metavar="[MODEL|RECIPE]...", help="What to compare; none: every model.")
+    ] = None,
+    seeds: Annotated[int, typer.Option(min=1, help="Trainings of each model, with seeds 0, 1, ….")] = 5,
+    trials: Annotated[
+        int, typer.Option("--tune", min=0, help="Validation trials for each model first; 0: settings as they are.")
+    ] = 0,
+    knock_out: Annotated[
+        bool, typer.Option("--knock-out", help="Train again with each modality absent, as noise, and shuffled.")
+    ] = False,
+    jobs: JobsOption = 1,
+    out: Annotated[Path | None, typer.Option("-o", "--out", help="Folder; default: comparisons/DATA-SPLIT.")] = None,
+    recipes: Annotated[Path, typer.Option(help="Folder of recipe files MODEL/DATA.yaml.")] = Path("recipes"),
+    split: SplitOption = None,
+    split_seed: SplitSeedOption = None,
+    positive: PositiveOption = None,
+    dislike: DislikeOption = None,
+    thin: ThinOption = None,
+    cold_share: ColdShareOption = None,
+    features: FeaturesOption = None,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
+) -> None:
+    """Compare models on the same split, seeds and budget, and write a report; the same command goes on after a stop."""
+    from palate.models import MODELS
+    from palate.recipe import RecipeFile
+    from palate.study.compare import compare as run_comparison
+    from palate.study.results import gather
+
+    given = {"split": split, "seed": split_seed, "dislike": dislike, "thin": thin, "cold_share": cold_share}
+    plan = plan_of(data, RecipeFile(model="popularity"), features=features, positive=positive, **given)
+    dataset = plan.load()
+    say_notes(dataset, quiet=quiet)
+    folder = out or Path("comparisons") / f"{dataset.catalogue.name}-{dataset.settings.split}"
+    failed = run_comparison(
+        models or list(MODELS),
+        plan,
+        folder,
+        seeds=seeds,
+        trials=trials,
+        knocked=knock_out,
+        jobs=jobs,
+        quiet=quiet,
+        recipes=recipes,
+    )
+    results = gather(folder, dataset)
+    print_comparison(results)
+    for name, problem in failed.items():
+        print(f"failed: {name}: {problem}", file=sys.stderr)
+    print(f"everything → {folder}")

@@ -1,0 +1,104 @@
+"""Independent tasks on one data set, in this process or in several that load it once each."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from typing import TypeVar
+
+from palate.core.errors import Interrupted, PalateError, TrainingError
+from palate.core.progress import progress
+from palate.dataset.dataset import Dataset
+from palate.study.data_plan import DataPlan
+
+T = TypeVar("T")
+_held: dict[str, Dataset] = {}
+
+
+def run_tasks(
+    tasks: Sequence[T],
+    work: Callable[[Dataset, T], None],
+    plan: DataPlan,
+    dataset: Dataset,
+    *,
+    jobs: int,
+    title: str,
+    quiet: bool = False,
+) -> dict[int, str]:
+    """Do every task; one that ends in a user's error is noted and the others go on.
+
+    Args:
+        tasks: what `work` is called with; picklable.
+        work: a function of a module; keeps its results in files.
+        plan, dataset: the data: how other processes make them, and as this process has them.
+        jobs: processes, which share the CPU's cores.
+        title: of the progress.
+
+    Returns:
+        The place of each task that failed, and why.
+
+    Raises:
+        Interrupted: on Ctrl-C.
+        TrainingError: when a process died (out of memory, killed).
+    """
+    failed: dict[int, str] = {}
+    with progress(title, len(tasks), "runs", quiet=quiet or not tasks) as shown:
+        if jobs == 1:
+            for place, task in enumerate(tasks):
+                try:
+                    work(dataset, task)
+                except Interrupted:
+                    raise
+                except PalateError as error:
+                    failed[place] = str(error)
+                    shown.say(f"failed: {task}: {error}")
+                shown.advance(1)
+            return failed
+        with _pool(plan, jobs) as pool:
+            places = {pool.submit(_do, work, task): place for place, task in enumerate(tasks)}
+            try:
+                for future in as_completed(places):
+                    problem = _problem(future)
+                    if problem:
+                        failed[places[future]] = problem
+                        shown.say(f"failed: {tasks[places[future]]}: {problem}")
+                    shown.advance(1)
+            except (KeyboardInterrupt, Interrupted):
+                pool.shutdown(wait=True, cancel_futures=True)
+                raise Interrupted("stopped; what was finished is kept", do="run the same command again") from None
+            except BrokenProcessPool:
+                raise TrainingError(
+                    "a process ended before its task was done (killed, or out of memory)",
+                    do="run the same command again, with fewer --jobs",
+                ) from None
+    return failed
+
+
+def _pool(plan: DataPlan, jobs: int) -> ProcessPoolExecutor:
+    threads = max(1, (os.cpu_count() or 1) // jobs)
+    context = multiprocessing.get_context("spawn")
+    return ProcessPoolExecutor(jobs, mp_context=context, initializer=_load, initargs=(plan, threads))
+
+
+def _load(plan: DataPlan, threads: int) -> None:
+    import torch
+
+    torch.set_num_threads(threads)
+    _held["data"] = plan.load()
+
+
+def _do(work: Callable[[Dataset, T], None], task: T) -> str:
+    try:
+        work(_held["data"], task)
+    except Interrupted:
+        raise
+    except PalateError as error:
+        return str(error)
+    return ""
+
+
+def _problem(future: Future[str]) -> str:
+    return future.result()
