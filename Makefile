@@ -26,7 +26,7 @@ $(VENV)/installed: pyproject.toml src/palate/version.py
 		|| { echo "Palate needs Python 3.11 or newer; say where it is: make PYTHON=python3.11 $(MAKECMDGOALS)"; exit 1; }
 	@echo "installing Palate and what it needs into $(VENV) (a minute or two) ..."
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@$(BIN)/python -m pip install --quiet --quiet --editable '.[text,image,audio,report,dev]'
+	@$(BIN)/python -m pip install --quiet --quiet --editable '.[text,image,audio,tune,report,dev]'
 	@touch $@
 
 clean:

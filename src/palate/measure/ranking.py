@@ -71,18 +71,32 @@ def ranked_blocks(
             if mask is not None:
                 scores = _hidden(scores, mask.take(block))
             values, items = torch.topk(scores, min(k + SPARE, scores.shape[1]), dim=1)
-            if bool(torch.isnan(values[:, 0]).any()):
-                user = int(block[int(torch.isnan(values[:, 0]).nonzero()[0, 0])])
-                raise TrainingError(
-                    "the model gives scores that are not numbers",
-                    where=f"user row {user}",
-                    do="it has diverged, or was given such features: train again with a lower learning rate",
-                )
+            # Where there is a NaN, it comes first.
+            refuse_nan(values[:, :1], block)
             _settle_ties(scores, values, items, k, priorities, block)
             items = items[:, :k]
             values = scores.gather(1, items)
             items = items.masked_fill(values == -torch.inf, NOBODY)
         yield block, items.cpu().numpy(), values.double().cpu().numpy()
+
+
+def refuse_nan(scores: Tensor, users: NDArray[np.int64]) -> None:
+    """Stop at scores that are not numbers.
+
+    Args:
+        scores: len(users) × n.
+        users: row numbers, for the message.
+
+    Raises:
+        TrainingError: when a score is NaN.
+    """
+    wrong = torch.isnan(scores).any(1)
+    if bool(wrong.any()):
+        raise TrainingError(
+            "the model gives scores that are not numbers",
+            where=f"user row {int(users[int(wrong.nonzero()[0, 0])])}",
+            do="it has diverged, or was given such features: train again with a lower learning rate",
+        )
 
 
 def _settle_ties(
