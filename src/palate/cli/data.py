@@ -10,6 +10,17 @@ from typing import Annotated
 import typer
 
 from palate.cli.application import JsonOption, app
+from palate.cli.splitting import (
+    ColdShareOption,
+    DislikeOption,
+    FeaturesOption,
+    PositiveOption,
+    SplitOption,
+    SplitSeedOption,
+    ThinOption,
+    plan_of,
+    say_notes,
+)
 
 data_app = typer.Typer(no_args_is_help=True, help="Get, import, describe and check catalogues.")
 app.add_typer(data_app, name="data")
@@ -110,3 +121,26 @@ def data_check(
 
     result = check(folder)
     print(json.dumps(result.as_dict(), indent=2) if as_json else result.text())
+
+
+@data_app.command("export")
+def data_export(
+    folder: Annotated[Path, typer.Argument(metavar="CAT", help="Catalogue folder.")],
+    form: Annotated[str, typer.Option("--format", help="mmrec or recbole.", show_default=False)],
+    out: Annotated[Path, typer.Option("-o", "--out", help="Folder to make.", show_default=False)],
+    split: SplitOption = None,
+    split_seed: SplitSeedOption = None,
+    positive: PositiveOption = None,
+    dislike: DislikeOption = None,
+    thin: ThinOption = None,
+    cold_share: ColdShareOption = None,
+    features: FeaturesOption = None,
+) -> None:
+    """Write a split and its features as other toolkits read them, so that they can check the figures."""
+    from palate.recipe import RecipeFile
+    from palate.study.exchange import export_data
+
+    given = {"split": split, "seed": split_seed, "dislike": dislike, "thin": thin, "cold_share": cold_share}
+    dataset = plan_of(folder, RecipeFile(model="popularity"), features=features, positive=positive, **given).load()
+    say_notes(dataset, quiet=False)
+    print(f"{', '.join(export_data(dataset, form, out))} → {out}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -80,6 +81,9 @@ def evaluate(
     mask: Annotated[
         str, typer.Option(help="No candidates: train+valid, or train for parity with published tables.")
     ] = "train+valid",
+    trec: Annotated[
+        Path | None, typer.Option(help="Write ranked lists and positives for TREC's tools into this new folder.")
+    ] = None,
     data: MovedOption = None,
 ) -> None:
     """Measure a run on the test part."""
@@ -90,6 +94,10 @@ def evaluate(
     opened = Run.load(run, data=data)
     metrics = opened.evaluate(mask=mask)
     about = opened.metrics["test_about"]
+    if trec is not None:
+        from palate.study.exchange import export_trec
+
+        print(f"{', '.join(export_trec(opened, trec, mask=mask))} → {trec}", file=sys.stderr)
     if as_json:
         print(json.dumps({"run": str(run), "model": opened.recipe.model, **about, "test": metrics}, indent=2))
         return
