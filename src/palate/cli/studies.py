@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from palate.cli.application import DataOption, SettingsOption, app
+from palate.cli.application import DataOption, JsonOption, MovedOption, SettingsOption, app
 from palate.cli.splitting import (
     ColdShareOption,
     DislikeOption,
@@ -128,3 +129,19 @@ def compare(
     for name, problem in failed.items():
         print(f"failed: {name}: {problem}", file=sys.stderr)
     print(f"everything → {folder}")
+
+
+@app.command()
+def verify(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="Run folder.")],
+    as_json: JsonOption = False,
+    data: MovedOption = None,
+) -> None:
+    """Try on a run what may not change it: repeats, file order, modality order, other row numbers."""
+
+    from palate.study.verify import verify_folder
+
+    found = verify_folder(run, data)
+    print(json.dumps(found.as_dict(), indent=2) if as_json else found.text())
+    if not found.sound:
+        raise typer.Exit(1)

@@ -1,0 +1,206 @@
+"""`palate verify RUN`: changes that may not change anything, tried on a finished run.
+
+Takes a run; gives one line for each check: a repeated evaluation, the order of the source files, the order of the
+modalities, and new numbers for users and items with the parameters renumbered along.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from palate.core.artefact import read_tensors
+from palate.core.seeds import numpy_generator
+from palate.dataset.dataset import Dataset
+from palate.dataset.inputs import ModelInputs
+from palate.experiment import MODEL, Run
+from palate.graph.bipartite import Bipartite
+from palate.graph.rows import IntArray, Rows
+from palate.ingest.catalogue import Catalogue
+from palate.measure.evaluation import accuracy_of, ranked_lists
+from palate.models import MODELS, Classical, Model
+from palate.models.classical.indexorder import IndexOrder
+from palate.train.fitting import build
+
+# Of the largest score, in single precision: sums in another order differ in their last bits.
+TOLERANCE = 1e-4
+USERS_SHOWN = 256
+Outcome = Literal["same", "CHANGED", "not checked"]
+
+
+@dataclass(frozen=True)
+class Check:
+    """One check of a run.
+
+    Attributes:
+        name: what was changed.
+        outcome: whether the result stayed the same.
+        detail: by how much it moved, or why it was not checked.
+    """
+
+    name: str
+    outcome: Outcome
+    detail: str
+
+
+@dataclass(frozen=True)
+class Verified:
+    """All checks of a run."""
+
+    run: str
+    checks: tuple[Check, ...]
+
+    @property
+    def sound(self) -> bool:
+        """Whether nothing changed."""
+        return all(check.outcome != "CHANGED" for check in self.checks)
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return {**dataclasses.asdict(self), "sound": self.sound}
+
+    def text(self) -> str:
+        """For people."""
+        lines = [f"{check.name:<18}{check.outcome:<13}{check.detail}" for check in self.checks]
+        last = "nothing changed" if self.sound else "WARNING: something changed that should not; do not trust this run"
+        return "\n".join([*lines, last])
+
+
+def verify(run: Run) -> Verified:
+    """Try every check on a run whose data set is at hand."""
+    checks = (_repeat(run), _file_order(run), _modality_order(run), _renumbered(run))
+    return Verified(str(run.folder), checks)
+
+
+def renumbered(inputs: ModelInputs, user: IntArray, item: IntArray) -> ModelInputs:
+    """The same data where old user u is new user `user[u]`, and items likewise.
+
+    Args:
+        inputs: a model's inputs.
+        user, item: permutations of the row numbers.
+    """
+
+    def pairs(rows: Rows) -> Rows:
+        return Rows.from_pairs(user[rows.row_of_entry()], item[rows.columns], rows.count, rows.width)
+
+    new_rows = np.argsort(item)
+    return dataclasses.replace(
+        inputs,
+        train=Bipartite(pairs(inputs.likes)),
+        seen=pairs(inputs.seen),
+        features={name: value.take(new_rows) for name, value in inputs.features.items()},
+        dislikes=None if inputs.dislikes is None else pairs(inputs.dislikes),
+        entities=None if inputs.entities is None else inputs.entities.take(new_rows),
+        numbers=None,
+    )
+
+
+def _repeat(run: Run) -> Check:
+    positives, mask = run.data.positives["test"], run.data.mask("test")
+    found = [ranked_lists(run.scorer, positives, mask, seed=run.recipe.seed) for _ in range(2)]
+    first, second = (accuracy_of(lists, positives) for lists in found)
+    same = np.array_equal(found[0].items, found[1].items)
+    same &= all(np.array_equal(first.values[name], second.values[name]) for name in first.values)
+    return Check(
+        "repeat evaluation", "same" if same else "CHANGED", f"lists of {len(found[0].users):,} users, bit by bit"
+    )
+
+
+def _file_order(run: Run) -> Check:
+    source, generator = run.data.catalogue, numpy_generator(0, "verify", "file order")
+    interactions = source.interactions[generator.permutation(len(source.interactions))]
+    order = generator.permutation(len(source.items))
+    shuffled = dataclasses.replace(source, interactions=interactions, items=source.items[order])
+    features = {name: value.take(_rows_in(source, run.data, name)) for name, value in run.data.features.items()}
+    again = Dataset.make(shuffled, run.data.settings, {name: value.take(order) for name, value in features.items()})
+    same = again.split_fingerprint == run.data.split_fingerprint
+    same &= all(value.fingerprint == run.data.features[name].fingerprint for name, value in again.features.items())
+    return Check("file order", "same" if same else "CHANGED", "rows of both tables shuffled, the data set made again")
+
+
+def _rows_in(source: Catalogue, data: Dataset, name: str) -> IntArray:
+    """For each item of the source, its row in the data set's features."""
+    assert name in data.features
+    return data.items.rows(source.items["item_id"].to_list())
+
+
+def _model(run: Run, inputs: ModelInputs) -> Model:
+    kind = MODELS[run.recipe.model]
+    config = kind.Config.parse(run.recipe.settings)
+    return build(kind, config, inputs, run.recipe.seed, run.recipe.train.precision)
+
+
+def _restored(run: Run, inputs: ModelInputs, state: dict[str, Tensor] | None) -> Model:
+    model = _model(run, inputs)
+    if isinstance(model, Classical):
+        model.fit()
+    elif state is not None:
+        model.load_state_dict(state)
+    return model.eval()
+
+
+def _scores(model: Model, users: NDArray[np.int64]) -> Tensor:
+    with torch.inference_mode():
+        return model.scorer().score_block(torch.from_numpy(users))
+
+
+def _sample(run: Run) -> NDArray[np.int64]:
+    count = len(run.data.users)
+    return np.sort(numpy_generator(0, "verify", "users").permutation(count)[:USERS_SHOWN]).astype(np.int64)
+
+
+def _judged(name: str, before: Tensor, after: Tensor, what: str) -> Check:
+    scale = max(float(before.abs().max()), 1e-12)
+    moved = float((before - after).abs().max()) / scale
+    outcome: Outcome = "same" if moved <= TOLERANCE else "CHANGED"
+    return Check(name, outcome, f"{what}; scores moved by {moved:.1e} of the largest")
+
+
+def _modality_order(run: Run) -> Check:
+    inputs = run.data.inputs()
+    if len(inputs.features) < 2:
+        return Check("modality order", "not checked", "fewer than two modalities")
+    state, _ = read_tensors(run.folder / MODEL)
+    users = _sample(run)
+    turned = dataclasses.replace(inputs, features=dict(reversed(inputs.features.items())))
+    before, after = (_scores(_restored(run, given, state), users) for given in (inputs, turned))
+    return _judged("modality order", before, after, f"{len(inputs.features)} modalities in reverse")
+
+
+def _renumbered(run: Run) -> Check:
+    name, inputs = "row numbers", run.data.inputs()
+    if issubclass(MODELS[run.recipe.model], IndexOrder):
+        return Check(name, "not checked", "this model looks at nothing but source numbers")
+    generator = numpy_generator(0, "verify", "numbers")
+    user, item = generator.permutation(inputs.users), generator.permutation(inputs.items)
+    state, _ = read_tensors(run.folder / MODEL)
+    trained = not issubclass(MODELS[run.recipe.model], Classical)
+    widths = {size for value in state.values() for size in value.shape[1:]}
+    if trained and (inputs.users == inputs.items or {inputs.users, inputs.items} & widths):
+        return Check(name, "not checked", "a table's length does not tell whether its rows are users or items")
+    order = {inputs.users: np.argsort(user), inputs.items: np.argsort(item)}
+    moved = {
+        key: value.index_select(0, torch.from_numpy(order[len(value)])) if value.ndim and len(value) in order else value
+        for key, value in state.items()
+    }
+    users = _sample(run)
+    before = _scores(_restored(run, inputs, state), users)
+    after = _scores(_restored(run, renumbered(inputs, user, item), moved), user[users])
+    return _judged(name, before, after[:, torch.from_numpy(item)], "users and items renumbered with their parameters")
+
+
+def verify_folder(folder: Path, data: Path | None = None) -> Verified:
+    """`verify` of a run folder.
+
+    Args:
+        folder: a finished run.
+        data: its catalogue, where that has moved.
+    """
+    return verify(Run.load(folder, data=data))

@@ -1,0 +1,91 @@
+"""Checks of a run: sound ones pass, and a model that looks at row numbers or at the order of things is caught."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+import worlds
+from palate.dataset.dataset import Dataset
+from palate.experiment import Run, fit
+from palate.models import Embeddings
+from palate.models.lightgcn import LightGCN
+from palate.study.verify import Check, renumbered, verify
+
+SMALL = {"dim": 8, "epochs": 2, "batch_size": 64}
+
+
+def world() -> Dataset:
+    source = worlds.catalogue()
+    ids = source.items["item_id"].to_list()
+    modalities = {name: worlds.features(ids, name, missing=ids[:2]) for name in ("image", "text")}
+    return worlds.dataset(source, modalities, split="random")
+
+
+def outcomes(run: Run) -> dict[str, str]:
+    return {check.name: check.outcome for check in verify(run).checks}
+
+
+@pytest.mark.parametrize("name", ["bm3", "lightgcn", "ease", "popularity"])
+def test_a_sound_run_stays_as_it_is(name: str, tmp_path: Path) -> None:
+    settings = SMALL if name in ("bm3", "lightgcn") else {}
+    run = fit(name, world(), settings=settings, out=tmp_path / "run", quiet=True)
+    found = verify(run)
+    assert found.sound
+    several = "same" if name == "bm3" else "not checked"
+    expected = {"repeat evaluation": "same", "file order": "same", "modality order": several, "row numbers": "same"}
+    assert outcomes(run) == expected
+    assert found.as_dict()["sound"] is True
+    assert "nothing changed" in found.text()
+
+
+def test_a_model_that_looks_at_row_numbers_is_caught(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = fit("lightgcn", world(), settings=SMALL, out=tmp_path / "run", quiet=True)
+    honest = LightGCN.propagate
+
+    def numbered(self: LightGCN) -> tuple[Tensor, Tensor]:
+        user, item = honest(self)
+        return user, item * (1 + torch.arange(len(item)).unsqueeze(1) / len(item))
+
+    monkeypatch.setattr(LightGCN, "propagate", numbered)
+    assert outcomes(run)["row numbers"] == "CHANGED"
+    assert not verify(run).sound
+
+
+def test_an_evaluation_that_does_not_repeat_is_caught(tmp_path: Path) -> None:
+    run = fit("lightgcn", world(), settings=SMALL, out=tmp_path / "run", quiet=True)
+    generator = np.random.default_rng(0)
+
+    class Moody(Embeddings):
+        def score_block(self, users: Tensor) -> Tensor:
+            return torch.from_numpy(generator.random((len(users), self.items)))
+
+    assert isinstance(run.scorer, Embeddings)
+    run.scorer = Moody(run.scorer.user, run.scorer.item)
+    assert outcomes(run)["repeat evaluation"] == "CHANGED"
+
+
+def test_where_rows_cannot_be_told_apart_it_says_so(tmp_path: Path) -> None:
+    data = world()
+    run = fit("lightgcn", data, settings={**SMALL, "dim": len(data.items)}, out=tmp_path / "run", quiet=True)
+    row = next(check for check in verify(run).checks if check.name == "row numbers")
+    assert row == Check(row.name, "not checked", row.detail)
+
+
+def test_new_numbers_are_the_same_data() -> None:
+    inputs = world().inputs()
+    generator = np.random.default_rng(0)
+    user, item = generator.permutation(inputs.users), generator.permutation(inputs.items)
+    other = renumbered(inputs, user, item)
+    for row in range(inputs.users):
+        assert other.likes[user[row]].tolist() == item[inputs.likes[row]].tolist()
+    for name, features in inputs.features.items():
+        np.testing.assert_array_equal(other.features[name].matrix[item], features.matrix)
+        np.testing.assert_array_equal(other.features[name].present[item], features.present)
+    assert inputs.dislikes is not None
+    assert other.dislikes is not None
+    assert other.dislikes.size == inputs.dislikes.size
