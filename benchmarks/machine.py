@@ -1,0 +1,73 @@
+"""What this machine can do, measured in the same run as everything else: the unit U, bandwidth and matrix products."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from palate.graph.bipartite import Bipartite
+
+REPEATS = 9
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Seconds of one thing.
+
+    Attributes:
+        wall: by the clock.
+        cpu: of all threads, user and system.
+    """
+
+    wall: float
+    cpu: float
+
+
+def median_cost(work: Callable[[], object], repeats: int = REPEATS) -> Cost:
+    """The median of several calls, after one to warm up."""
+    work()
+    walls: list[float] = []
+    cpus: list[float] = []
+    for _ in range(repeats):
+        wall, cpu = time.perf_counter(), time.process_time()
+        work()
+        walls.append(time.perf_counter() - wall)
+        cpus.append(time.process_time() - cpu)
+    return Cost(statistics.median(walls), statistics.median(cpus))
+
+
+def unit(train: Bipartite) -> Cost:
+    """U: one forward and backward of torch's sparse product with an uncoalesced COO matrix of the graph, width 64."""
+    adjacency = train.adjacency()
+    index = torch.from_numpy(np.stack([adjacency.row_of_entry(), adjacency.columns.astype(np.int64)]))
+    nodes = adjacency.count
+    matrix = torch.sparse_coo_tensor(
+        index, torch.ones(adjacency.size), (nodes, nodes), is_coalesced=False, check_invariants=False
+    )
+    table = torch.randn(nodes, 64, requires_grad=True)
+
+    def work() -> None:
+        table.grad = None
+        torch.sparse.mm(matrix, table).sum().backward()
+
+    return median_cost(work)
+
+
+def bandwidth() -> float:
+    """Bytes a second of a = b + s·c on arrays far larger than the caches."""
+    size = 30_000_000
+    first, second, result = torch.ones(size), torch.ones(size), torch.empty(size)
+    cost = median_cost(lambda: torch.add(first, second, alpha=3.0, out=result), 5)
+    return 3 * 4 * size / cost.wall
+
+
+def matrix_rate() -> float:
+    """Floating-point operations a second of a large single-precision matrix product."""
+    size = 2048
+    first, second = torch.randn(size, size), torch.randn(size, size)
+    return 2 * size**3 / median_cost(lambda: first @ second, 5).wall
