@@ -160,11 +160,11 @@ def main() -> None:
         faster = EVALUATION / found["evaluation_units"]
         print(
             f"one evaluation of {found['model']}: {found['evaluation_wall']:.2f} s, "
-            f"{found['evaluation_cpu']:.2f} CPU s, {found['evaluation_units']:.0f} U, {faster:.1f}× (bar {EVALUATION_FACTOR}×)"
+            f"{found['evaluation_cpu']:.2f} CPU s, {found['evaluation_units']:.0f} U, "
+            f"{faster:.1f}× (bar {EVALUATION_FACTOR}×)"
         )
-        print(
-            f"U = {found['unit_cpu']:.3f} CPU s; {found['bandwidth_gb_s']:.1f} GB/s, {found['matrix_gflop_s']:.0f} GFLOP/s"
-        )
+        machine = f"{found['bandwidth_gb_s']:.1f} GB/s, {found['matrix_gflop_s']:.0f} GFLOP/s"
+        print(f"U = {found['unit_cpu']:.3f} CPU s; {machine}; {found['threads']} threads")
     if asked.out:
         asked.out.write_text(json.dumps(results, indent=2))
 
