@@ -179,3 +179,18 @@ def test_mistakes_are_named(compared: tuple[Path, dict[str, Any]], place: Path, 
         compare(["ease"], plan, place / "recipes", quiet=True)
     with pytest.raises(ArtefactError, match="no comparison"):
         gather(tmp_path, plan.load())
+
+
+def test_an_entrant_sees_the_modalities_of_its_recipe(plan: DataPlan, tmp_path: Path) -> None:
+    (tmp_path / "bm3.yaml").write_text(yaml.safe_dump({"model": "bm3", "settings": SMALL, "features": ["image"]}))
+    names = [str(tmp_path / "bm3.yaml")]
+    assert compare(names, plan, tmp_path / "out", seeds=1, knocked=True, quiet=True) == {}
+    results = gather(tmp_path / "out", plan.load(), resamples=100)
+    assert results["models"]["bm3"]["features"] == ["image"]
+    assert {(entry["modality"], entry["how"]) for entry in results["knock_out"]} == {
+        ("image", "noise"),
+        ("image", "shuffled"),
+    }
+    (tmp_path / "sound.yaml").write_text(yaml.safe_dump({"model": "bm3", "features": ["audio"]}))
+    with pytest.raises(ConfigError, match="audio"):
+        compare([str(tmp_path / "sound.yaml")], plan, tmp_path / "other", seeds=1, quiet=True)

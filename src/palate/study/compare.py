@@ -6,6 +6,7 @@ Takes recipes or model names and a way to make the data; gives a folder of runs 
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -138,7 +139,8 @@ def compare(
 def run_one(dataset: Dataset, task: Task) -> None:
     """Train one run, and keep its ranked lists of the test users."""
     reset_peak_memory()
-    data = knock_out(dataset, task.modality, task.how, task.seed) if task.how else dataset
+    data = with_features(dataset, RecipeFile.read(Path(task.recipe)).features, task.label)
+    data = knock_out(data, task.modality, task.how, task.seed) if task.how else data
     run_folder = Path(task.folder) / "run"
     run = fit(task.recipe, data, seed=task.seed, out=run_folder, quiet=True)
     run.evaluate()
@@ -157,6 +159,23 @@ def run_one(dataset: Dataset, task: Task) -> None:
         },
         {"label": task.label, "seed": str(task.seed), "modality": task.modality, "how": task.how or ""},
     )
+
+
+def with_features(dataset: Dataset, names: list[str] | None, label: str) -> Dataset:
+    """The data set with the modalities that an entrant's recipe asks for; None takes all.
+
+    Raises:
+        ConfigError: when the comparison does not have one of them.
+    """
+    if names is None:
+        return dataset
+    lacking = [name for name in names if name not in dataset.features]
+    if lacking:
+        raise ConfigError(
+            f"the recipe of {label} wants {', '.join(lacking)}, which this comparison does not have",
+            do="encode it, or name it in --features; or take the modalities out of the recipe",
+        )
+    return dataclasses.replace(dataset, features={name: dataset.features[name] for name in sorted(names)})
 
 
 def stored_lists(folder: Path) -> tuple[Lists, Accuracy]:
@@ -214,12 +233,13 @@ def _settings(label: str, name: str, plan: DataPlan, out: Path, trials: int, job
         if trials:
             chosen = _tuned(label, name, plan, out, trials, jobs, quiet) or chosen
         target.parent.mkdir(parents=True, exist_ok=True)
-        write_text(target, RecipeFile.model_validate({**chosen.model_dump(), "features": None, "split": {}}).text())
+        write_text(target, RecipeFile.model_validate({**chosen.model_dump(), "split": {}}).text())
     return str(target)
 
 
 def _tuned(label: str, name: str, plan: DataPlan, out: Path, trials: int, jobs: int, quiet: bool) -> RecipeFile | None:
     chosen = recipe_for(name)
+    plan = dataclasses.replace(plan, features=chosen.features or plan.features)
     if not MODELS[chosen.model].search and not issubclass(MODELS[chosen.model], Recommender):
         return None
     folder = out / "tuning" / label
@@ -229,13 +249,15 @@ def _tuned(label: str, name: str, plan: DataPlan, out: Path, trials: int, jobs: 
 
 
 def _tasks(label: str, file: str, dataset: Dataset, out: Path, seeds: int, knocked: bool) -> list[Task]:
-    kind = MODELS[RecipeFile.read(Path(file)).model]
+    recipe = RecipeFile.read(Path(file))
+    kind = MODELS[recipe.model]
+    own = with_features(dataset, recipe.features, label).features
     count = seeds if issubclass(kind, Recommender) else 1
     tasks = [Task(label, file, seed, str(out / "runs" / label / WHOLE / f"s{seed}")) for seed in range(count)]
     if knocked and kind.modal:
-        for modality in dataset.features:
+        for modality in own:
             for how in WAYS:
-                if how == "absent" and len(dataset.features) == 1:
+                if how == "absent" and len(own) == 1:
                     continue
                 place = out / "runs" / label / f"{modality}-{how}"
                 # A classical model of shuffled rows depends on the shuffling: it has seeds here too.
