@@ -50,15 +50,24 @@ KIND, VERSION = "run", 1
 MODEL, EMBEDDINGS, METRICS = "model.safetensors", "embeddings.safetensors", "metrics.json"
 
 
-def load(folder: Path | str, *, features: list[str] | None = None, split_seed: int = 0, **settings: Any) -> Dataset:
+def load(
+    folder: Path | str,
+    *,
+    features: list[str] | None = None,
+    impute: str | Mapping[str, str] = "none",
+    split_seed: int = 0,
+    **settings: Any,
+) -> Dataset:
     """The data set of a catalogue folder: `palate.load("CAT", split="user-time")`.
 
     Args:
         features: names of encoded modalities; None takes all there are.
+        impute: how to fill in content that items lack (none, zero, mean, neighbours, knowledge), for all modalities or
+            by modality: `{"image": "neighbours"}`. See `Dataset.imputed`.
         split_seed: of the id permutation and the split.
         settings: further fields of `SplitConfig`: split, positive, dislike, thin, cold_share.
     """
-    return Dataset.load(folder, SplitConfig.parse({"seed": split_seed, **settings}), features)
+    return Dataset.load(folder, SplitConfig.parse({"seed": split_seed, **settings}), features, impute)
 
 
 def fit(
@@ -105,6 +114,8 @@ def fit(
             name=data.catalogue.name,
             split=data.settings,
             features=list(data.features),
+            encoders={name: value.encoder for name, value in data.features.items()},
+            impute=data.imputation,
             fingerprint=data.fingerprint,
         ),
         seed=seed,
@@ -237,6 +248,7 @@ class Run:
         whole = data if isinstance(data, Dataset) else _dataset_of(recipe, folder, data)
         dataset = whole.seen_by(features=kind.modal, knowledge=kind.knowledge)
         if dataset.fingerprint != recipe.data.fingerprint:
+            _refuse_encoders(recipe, dataset)
             raise DataError(
                 "these are not the data this run was trained on (the catalogue or its features have changed)",
                 where=recipe.data.catalogue or str(folder),
@@ -292,6 +304,17 @@ class Run:
         return recommend(self.scorer, self.data, rows, k, seed=self.recipe.seed)
 
 
+def _refuse_encoders(recipe: Recipe, dataset: Dataset) -> None:
+    """Name the modality whose rows were made otherwise than those the run was trained on."""
+    for name, encoder in recipe.data.encoders.items():
+        if name in dataset.features and dataset.features[name].encoder != encoder:
+            raise DataError(
+                f"these are not the data this run was trained on: features '{name}' were made by another encoder",
+                where=f"trained on: {encoder}; now: {dataset.features[name].encoder}",
+                do="encode the catalogue with that encoder again, or train again on the present features",
+            )
+
+
 def _dataset_of(recipe: Recipe, folder: Path, moved: Path | str | None) -> Dataset:
     place = moved or recipe.data.catalogue
     if place is None:
@@ -300,7 +323,7 @@ def _dataset_of(recipe: Recipe, folder: Path, moved: Path | str | None) -> Datas
         raise DataError(
             "this run's catalogue is not there any more", where=str(place), do="say where it is now with --data"
         )
-    return Dataset.load(place, recipe.data.split, recipe.data.features)
+    return Dataset.load(place, recipe.data.split, recipe.data.features, recipe.data.impute)
 
 
 def _scorer_of(recipe: Recipe, folder: Path, dataset: Dataset, embedded: bool) -> Scorer:

@@ -14,7 +14,7 @@ from pydantic import Field
 
 from palate.core.config import Config, read_yaml
 from palate.core.errors import ArtefactError, ConfigError, unknown_name
-from palate.dataset.settings import SplitConfig
+from palate.dataset.settings import Imputation, SplitConfig
 from palate.models import MODELS, Model, Recommender
 from palate.train.fitting import TrainConfig
 
@@ -26,6 +26,8 @@ class DataRecipe(Config):
     name: str = Field(default="", description="name of the catalogue")
     split: SplitConfig = SplitConfig()
     features: list[str] = Field(default=[], description="modalities used")
+    encoders: dict[str, str] = Field(default={}, description="what made the rows of each modality, by its identity")
+    impute: dict[str, Imputation] = Field(default={}, description="how content that items lack was filled in")
     fingerprint: str = Field(default="", description="of the data set that came of it")
 
 
@@ -77,6 +79,7 @@ class RecipeFile(Config):
     settings: dict[str, Any] = Field(default={}, description="of model and training, over those of the preset")
     split: dict[str, Any] = Field(default={}, description="fields of the split, over those that the data suggest")
     features: list[str] | None = Field(default=None, description="modalities; unset: all that are encoded")
+    impute: dict[str, Imputation] = Field(default={}, description="modality → how to fill in what items lack")
     seed: int = Field(default=0, ge=0)
     published: list[Figures] = Field(default=[], description="figures of others, with their source")
     ours: list[Figures] = Field(default=[], description="figures measured with these settings")
@@ -99,6 +102,7 @@ class RecipeFile(Config):
                 settings=settings,
                 split=split,
                 features=run.data.features or None,
+                impute=run.data.impute,
                 seed=run.seed,
             )
         else:

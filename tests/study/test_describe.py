@@ -89,6 +89,20 @@ def test_coverage_counts_content_and_features_apart(shop: Path) -> None:
     assert "audio" not in parts
 
 
+def test_it_says_how_many_items_lack_what(shop: Path, tmp_path: Path) -> None:
+    found = describe(shop)
+    assert found.complete == 1, "x alone has all of it"
+    line = "items without: text 1, categories 3, image 3, knowledge 2; 1 (25.0%) have every kind of content"
+    assert line in found.text()
+    assert line in page(found)
+    assert found.as_dict()["complete"] == 1
+    items = pl.DataFrame({"item_id": ["x", "y"], "title": ["X", "Y"]})
+    rows = pl.DataFrame({"user_id": ["a"], "item_id": ["x"]})
+    Catalogue.of(rows, items).save(tmp_path / "whole")
+    assert "no item lacks any of it" in describe(tmp_path / "whole").text()
+    assert log(tmp_path / "bare", [("a", "x")]).lacking_line() == ""
+
+
 def test_the_screen_and_the_json_say_the_same(shop: Path) -> None:
     found = describe(shop)
     text = found.text()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -14,6 +14,7 @@ from palate.cli.splitting import (
     ColdShareOption,
     DislikeOption,
     FeaturesOption,
+    ImputeOption,
     PositiveOption,
     SplitOption,
     SplitSeedOption,
@@ -135,12 +136,14 @@ def data_export(
     thin: ThinOption = None,
     cold_share: ColdShareOption = None,
     features: FeaturesOption = None,
+    impute: ImputeOption = None,
 ) -> None:
     """Write a split and its features as other toolkits read them, so that they can check the figures."""
     from palate.recipe import RecipeFile
     from palate.study.exchange import export_data
 
-    given = {"split": split, "seed": split_seed, "dislike": dislike, "thin": thin, "cold_share": cold_share}
-    dataset = plan_of(folder, RecipeFile(model="popularity"), features=features, positive=positive, **given).load()
+    given: dict[str, Any] = {"split": split, "seed": split_seed, "thin": thin, "cold_share": cold_share}
+    given |= {"dislike": dislike, "positive": positive, "features": features, "impute": impute}
+    dataset = plan_of(folder, RecipeFile(model="popularity"), **given).load()
     say_notes(dataset, quiet=False)
     print(f"{', '.join(export_data(dataset, form, out))} → {out}")

@@ -14,6 +14,7 @@ from palate.cli.splitting import (
     ColdShareOption,
     DislikeOption,
     FeaturesOption,
+    ImputeOption,
     PositiveOption,
     SplitOption,
     SplitSeedOption,
@@ -38,6 +39,7 @@ def train(
     thin: ThinOption = None,
     cold_share: ColdShareOption = None,
     features: FeaturesOption = None,
+    impute: ImputeOption = None,
     preset: Annotated[
         str | None, typer.Option(help="intended (paper's formulas; the default) or official (as released).")
     ] = None,
@@ -57,6 +59,7 @@ def train(
         data,
         chosen,
         features=features,
+        impute=impute,
         split=split,
         seed=split_seed,
         positive=positive,

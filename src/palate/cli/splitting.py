@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -23,24 +24,44 @@ PositiveOption = Annotated[str | None, typer.Option(help="Least rating of a posi
 DislikeOption = Annotated[float | None, typer.Option(help="Greatest rating of a dislike.")]
 ThinOption = Annotated[float | None, typer.Option(help="Share of the train rows to keep.")]
 ColdShareOption = Annotated[float | None, typer.Option(help="cold-items: share of items held out.")]
+ImputeOption = Annotated[
+    str | None,
+    typer.Option(
+        help="Fill in what items lack, from the train part: zero, mean, neighbours or knowledge; or by modality, as "
+        "image=neighbours,text=mean. Default: none, left out."
+    ),
+]
 FeaturesOption = Annotated[str | None, typer.Option(help="Modalities, as image,text; default: all encoded.")]
 
 
-def plan_of(folder: Path, recipe: RecipeFile, *, features: str | None, positive: str | None, **given: Any) -> DataPlan:
+def plan_of(
+    folder: Path,
+    recipe: RecipeFile,
+    *,
+    features: str | None,
+    positive: str | None,
+    impute: str | None,
+    **given: Any,
+) -> DataPlan:
     """How the data set of `folder` is made; what the command line gives comes before what the recipe says.
 
     Args:
         features: names separated by commas; None takes the recipe's, or all there are.
         positive: a rating, or all.
+        impute: a way to fill in what is missing, or one for each modality; None takes the recipe's.
         given: further fields of the split; None where not given.
     """
+    from palate.core.config import read_assignments
     from palate.study.data_plan import DataPlan
 
     asked = {name: value for name, value in given.items() if value is not None}
     if positive is not None:
         asked["positive"] = _threshold(positive)
     names = recipe.features if features is None else names_of(features)
-    return DataPlan(str(folder), {**recipe.split, **asked}, names)
+    ways: str | Mapping[str, str] = recipe.impute or "none"
+    if impute is not None:
+        ways = read_assignments(impute.split(",")) if "=" in impute else impute
+    return DataPlan(str(folder), {**recipe.split, **asked}, names, ways)
 
 
 def names_of(features: str) -> list[str]:

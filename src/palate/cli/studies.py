@@ -14,6 +14,7 @@ from palate.cli.splitting import (
     ColdShareOption,
     DislikeOption,
     FeaturesOption,
+    ImputeOption,
     PositiveOption,
     SplitOption,
     SplitSeedOption,
@@ -43,6 +44,7 @@ def tune(
     thin: ThinOption = None,
     cold_share: ColdShareOption = None,
     features: FeaturesOption = None,
+    impute: ImputeOption = None,
     preset: Annotated[str | None, typer.Option(help="intended or official.")] = None,
     settings: SettingsOption = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
@@ -59,6 +61,7 @@ def tune(
         data,
         chosen,
         features=features,
+        impute=impute,
         split=split,
         seed=split_seed,
         positive=positive,
@@ -100,6 +103,7 @@ def compare(
     thin: ThinOption = None,
     cold_share: ColdShareOption = None,
     features: FeaturesOption = None,
+    impute: ImputeOption = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
 ) -> None:
     """Compare models on the same split, seeds and budget, and write a report; the same command goes on after a stop."""
@@ -109,7 +113,7 @@ def compare(
     from palate.study.results import gather
 
     given = {"split": split, "seed": split_seed, "dislike": dislike, "thin": thin, "cold_share": cold_share}
-    plan = plan_of(data, RecipeFile(model="popularity"), features=features, positive=positive, **given)
+    plan = plan_of(data, RecipeFile(model="popularity"), features=features, positive=positive, impute=impute, **given)
     dataset = plan.load()
     say_notes(dataset, quiet=quiet)
     folder = out or Path("comparisons") / f"{dataset.catalogue.name}-{dataset.settings.split}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -16,8 +16,10 @@ from numpy.typing import NDArray
 
 from palate.core.errors import ConfigError, DataError
 from palate.core.seeds import numpy_generator
+from palate.dataset.imputation import Filling, choices, impute
 from palate.dataset.inputs import ModelInputs, SourceNumbers
-from palate.dataset.settings import SplitConfig
+from palate.dataset.labels import check_ratings, holds, labels, resolve
+from palate.dataset.settings import Imputation, SplitConfig
 from palate.dataset.splits import PARTS, TEST, TRAIN, VALID, Part, split_rows, thin_rows
 from palate.dataset.vocabulary import Vocabulary, codes
 from palate.encode.features import Features
@@ -45,10 +47,11 @@ class Dataset:
         seen: part → U rows of all items, whatever their rating.
         withheld: train rows left out by `thin`: unknown to models, but no candidates either.
         dislikes: U rows of disliked train items; None without ratings.
-        features: modality → features, rows in item order.
+        features: modality → features, rows in item order; present wherever they were filled in.
         entities: the entities each item is linked to, for models that read knowledge; None for all others.
         split_notes: what a person should know about this split, in plain words.
         split_fingerprint: hex sha256 of settings, ids, parts and labels; equal when two runs share their split.
+        fillings: modality → how missing content was filled in; no entry for those left as they were.
     """
 
     catalogue: Catalogue
@@ -63,13 +66,21 @@ class Dataset:
     split_notes: tuple[str, ...]
     split_fingerprint: str
     entities: Rows | None = None
+    fillings: dict[str, Filling] = field(default_factory=dict[str, Filling])
 
     @classmethod
-    def load(cls, folder: Path | str, settings: SplitConfig, features: list[str] | None = None) -> Dataset:
+    def load(
+        cls,
+        folder: Path | str,
+        settings: SplitConfig,
+        features: list[str] | None = None,
+        impute: str | Mapping[str, str] = "none",
+    ) -> Dataset:
         """The data set of a catalogue folder.
 
         Args:
             features: names of encoded modalities; None takes all there are.
+            impute: see `imputed`.
 
         Raises:
             ArtefactError, DataError, ConfigError: for damaged folders, unfit data or settings that do not suit them.
@@ -78,7 +89,7 @@ class Dataset:
         store = FeatureStore(Path(folder))
         ids = catalogue.items["item_id"].to_list()
         names = store.names() if features is None else features
-        return cls.make(catalogue, settings, {name: store.load(name, ids) for name in names})
+        return cls.make(catalogue, settings, {name: store.load(name, ids) for name in names}).imputed(impute)
 
     @classmethod
     def make(
@@ -101,8 +112,8 @@ class Dataset:
         sorted_items = catalogue.items["item_id"].sort()
         user, item = codes(table["user_id"], sorted_users), codes(table["item_id"], sorted_items)
         _refuse_repeats(table, user, item, len(sorted_items))
-        _check_ratings(table)
-        settings = _resolve(settings, table)
+        check_ratings(table)
+        settings = resolve(settings, table)
         timestamps = _timestamps(table)
         given = _given_parts(table)
         assert settings.split is not None
@@ -118,7 +129,7 @@ class Dataset:
             cold_share=settings.cold_share,
         )
         stays = thin_rows(part, settings.thin, seed=settings.seed)
-        positive, disliked = _labels(settings, table)
+        positive, disliked = labels(settings, table)
 
         users, user_row = Vocabulary.permuted("user", sorted_users, settings.seed)
         items, item_row = Vocabulary.permuted("item", sorted_items, settings.seed)
@@ -158,9 +169,44 @@ class Dataset:
     @property
     def notes(self) -> tuple[str, ...]:
         """What a person should know about the split and the features, in plain words."""
-        lacking = {name: int((~value.present).sum()) for name, value in self.features.items()}
-        items = len(self.items)
-        return *self.split_notes, *(f"{name}: {n:,} of {items:,} items lack it" for name, n in lacking.items() if n)
+        notes = [*self.split_notes]
+        for name, lacking in self.missing.items():
+            if lacking.any():
+                filled = f": {self.fillings[name]}" if name in self.fillings else ""
+                notes.append(f"{name}: {int(lacking.sum()):,} of {len(self.items):,} items lack it{filled}")
+        return tuple(notes)
+
+    @property
+    def missing(self) -> dict[str, NDArray[np.bool_]]:
+        """Modality → which items lack it in the catalogue, whether it was filled in or not."""
+        filled = self.fillings
+        return {
+            name: filled[name].missing if name in filled else ~value.present for name, value in self.features.items()
+        }
+
+    @property
+    def imputation(self) -> dict[str, Imputation]:
+        """Modality → how what items lack was filled in; no entry for those left as they were."""
+        return {name: filling.how for name, filling in self.fillings.items()}
+
+    def imputed(self, how: str | Mapping[str, str]) -> Dataset:
+        """The same split, with content that items lack filled in from the train part (see `impute`).
+
+        Args:
+            how: none, zero, mean, neighbours or knowledge, for all modalities or by modality.
+
+        Raises:
+            ConfigError: for unknown names, `knowledge` without any, or what was filled in before.
+            DataError: when there is nothing to fill in from.
+        """
+        wanted = choices(how, self.features)
+        again = [name for name in wanted if name in self.fillings]
+        if again:
+            raise ConfigError(f"{', '.join(again)}: filled in already", do="begin with the data set as it was loaded")
+        found = impute(self.features, wanted, Bipartite(self.positives["train"]), self._read_entities)
+        features = {name: found[name][0] if name in found else value for name, value in self.features.items()}
+        fillings = {name: filling for name, (_, filling) in found.items()}
+        return dataclasses.replace(self, features=features, fillings={**self.fillings, **fillings}) if found else self
 
     @cached_property
     def fingerprint(self) -> str:
@@ -183,7 +229,8 @@ class Dataset:
         entities = (self.entities or self._read_entities()) if knowledge else None
         if kept == self.features and entities is self.entities:
             return self
-        return dataclasses.replace(self, features=kept, entities=entities)
+        fillings = self.fillings if features else {}
+        return dataclasses.replace(self, features=kept, entities=entities, fillings=fillings)
 
     def _read_entities(self) -> Rows | None:
         source = self.catalogue
@@ -243,6 +290,8 @@ class Dataset:
             **{f"{name}_interactions": rows.size for name, rows in self.seen.items()},
             **{f"{name}_positives": rows.size for name, rows in self.positives.items()},
             "features": {name: value.coverage for name, value in self.features.items()},
+            "missing": {name: int(lacking.sum()) for name, lacking in self.missing.items()},
+            "imputed": self.imputation,
             "settings": self.settings.model_dump(),
             "fingerprint": self.fingerprint,
         }
@@ -270,12 +319,8 @@ def _refuse_repeats(table: pl.DataFrame, user: Int32Array, item: Int32Array, ite
         )
 
 
-def _holds(table: pl.DataFrame, column: str) -> bool:
-    return table[column].null_count() < len(table)
-
-
 def _timestamps(table: pl.DataFrame) -> IntArray | None:
-    if not _holds(table, "timestamp"):
+    if not holds(table, "timestamp"):
         return None
     missing = table["timestamp"].null_count()
     if missing:
@@ -283,52 +328,8 @@ def _timestamps(table: pl.DataFrame) -> IntArray | None:
     return table["timestamp"].to_numpy()
 
 
-def _check_ratings(table: pl.DataFrame) -> None:
-    wrong = len(table) - int(table["rating"].is_finite().sum())
-    if wrong and _holds(table, "rating"):
-        raise DataError(
-            f"{wrong:,} interactions have no rating, or one that is not finite, and the others do",
-            do="drop these rows, as 'palate data import' does",
-        )
-
-
-def _resolve(settings: SplitConfig, table: pl.DataFrame) -> SplitConfig:
-    """Fill in the defaults that depend on the data."""
-    split = settings.split
-    if split is None:
-        split = "given" if _holds(table, "split") else "user-time" if _holds(table, "timestamp") else "random"
-    positive, dislike = settings.positive, settings.dislike
-    ratings = table["rating"].drop_nulls()
-    if len(ratings) == 0:
-        if isinstance(positive, float) or dislike is not None:
-            raise ConfigError("positive and dislike are rating thresholds, and these data have no ratings")
-        return settings.override({"split": split, "positive": "all"})
-    least, greatest = float(ratings.min()), float(ratings.max())  # pyright: ignore[reportArgumentType]
-    if positive is None:
-        if not (4 <= greatest <= 5 and least >= 0):
-            raise ConfigError(
-                f"ratings run from {least:g} to {greatest:g}; what is a positive must be said",
-                do="say it: --positive 8, for example, or --positive all (in Python positive=8 or positive='all')",
-            )
-        positive = 4.0
-    if isinstance(positive, float) and positive > 2 and dislike is None and 4 <= greatest <= 5 and least >= 0:
-        dislike = 2.0
-    if isinstance(positive, float) and dislike is not None and dislike >= positive:
-        raise ConfigError(f"dislike={dislike:g} must be below positive={positive:g}")
-    return settings.override({"split": split, "positive": positive, "dislike": dislike})
-
-
-def _labels(settings: SplitConfig, table: pl.DataFrame) -> tuple[NDArray[np.bool_], NDArray[np.bool_] | None]:
-    everything = np.ones(len(table), dtype=np.bool_)
-    if not _holds(table, "rating"):
-        return everything, None
-    rating = table["rating"].to_numpy()
-    positive = everything if settings.positive == "all" else rating >= settings.positive
-    return positive, None if settings.dislike is None else rating <= settings.dislike
-
-
 def _given_parts(table: pl.DataFrame) -> Part | None:
-    if not _holds(table, "split"):
+    if not holds(table, "split"):
         return None
     parts = table["split"].replace_strict(PARTS, default=None, return_dtype=pl.Int8)
     if parts.null_count():

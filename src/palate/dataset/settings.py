@@ -1,4 +1,4 @@
-"""Settings of a Dataset: how interactions are split, and what counts as a positive."""
+"""Settings of a Dataset: how interactions are split, what is a positive, and how missing content is filled in."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pydantic import Field
 from palate.core.config import Config
 
 Split = Literal["random", "user-time", "time", "latest", "cold-items", "given"]
+Imputation = Literal["none", "zero", "mean", "neighbours", "knowledge"]
 
 
 class SplitConfig(Config):

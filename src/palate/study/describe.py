@@ -85,6 +85,7 @@ class Description:
         density: interactions out of all pairs of a user and an item.
         user_activity, item_activity: interactions of each.
         coverage: content and features by modality.
+        complete: items with every kind of content there is.
         ratings: how often each rating occurs, or each bin of ratings by its lower bound; empty without ratings.
         rating_bins: width of these bins, or None when each value is its own.
         days: first and last day (UTC), or None without times that count seconds since 1970.
@@ -107,6 +108,7 @@ class Description:
     user_activity: Activity
     item_activity: Activity
     coverage: tuple[Coverage, ...]
+    complete: int
     ratings: dict[float, int]
     rating_bins: float | None
     days: tuple[str, str] | None
@@ -156,6 +158,8 @@ class Description:
             ]
         lines += ["", f"{'content':<14}{'items with it':>16}{'':>10}{'encoded':>16}"]
         lines += [f"  {line}" for line in self.coverage_lines()] or ["  none"]
+        if self.lacking_line():
+            lines.append(f"  {self.lacking_line()}")
         if self.knowledge is not None:
             lines += ["", "knowledge", *(f"  {line}" for line in self.knowledge.lines())]
         lines += ["", "advice", *(f"  - {line}" for line in self.advice)]
@@ -175,6 +179,18 @@ class Description:
             given = f"{part.any_content:>14,}{f'({share:.1%})':>10}" if part.content else f"{'-':>14}{'':>10}"
             lines.append(f"{part.modality:<12}{given}{encoded:>18}{'  ' + columns if len(part.content) > 1 else ''}")
         return lines
+
+    def lacking_line(self) -> str:
+        """How many items lack what; empty where no content is known of."""
+        content = [part for part in self.coverage if part.content]
+        if not content:
+            return ""
+        without = {part.modality: self.items - part.any_content for part in content if part.any_content < self.items}
+        if not without:
+            return "no item lacks any of it"
+        counts = ", ".join(f"{modality} {count:,}" for modality, count in without.items())
+        share = self.complete / max(self.items, 1)
+        return f"items without: {counts}; {self.complete:,} ({share:.1%}) have every kind of content"
 
     def _time_lines(self) -> list[str]:
         lines: list[str] = []
@@ -199,7 +215,7 @@ def describe(folder: Path) -> Description:
     users = _counts(log, "user_id")
     met = _counts(log, "item_id")
     per_item = np.concatenate([met, np.zeros(items.height - len(met), dtype=np.int64)])
-    coverage, notes = _coverage(catalogue, folder)
+    coverage, complete, notes = _coverage(catalogue, folder)
     ratings, bins = _histogram(log["rating"].drop_nulls())
     core = k_core(log, CORE, CORE)
     made = Description(
@@ -212,6 +228,7 @@ def describe(folder: Path) -> Description:
         user_activity=Activity.of(users),
         item_activity=Activity.of(per_item),
         coverage=coverage,
+        complete=complete,
         ratings=ratings,
         rating_bins=bins,
         days=_days(log["timestamp"].drop_nulls()),
@@ -280,8 +297,8 @@ def _days(times: pl.Series) -> tuple[str, str] | None:
     return first, last
 
 
-def _coverage(catalogue: Catalogue, folder: Path) -> tuple[tuple[Coverage, ...], tuple[str, ...]]:
-    """Content of the items by modality, and the features that are stored; features of other names come last."""
+def _coverage(catalogue: Catalogue, folder: Path) -> tuple[tuple[Coverage, ...], int, tuple[str, ...]]:
+    """Content of the items by modality, how many have all of it, and notes; features of other names come last."""
     items = catalogue.items
     columns: dict[str, Sequence[str]] = {
         "text": [column for column in TEXT_COLUMNS if column in items.columns],
@@ -298,18 +315,22 @@ def _coverage(catalogue: Catalogue, folder: Path) -> tuple[tuple[Coverage, ...],
         except (ArtefactError, DataError) as error:
             notes.append(f"features '{name}' are not counted: {error.what}")
     found: list[Coverage] = []
+    complete = np.ones(items.height, dtype=np.bool_)
     for modality, names in columns.items():
         filled = {name: items.height - items[name].null_count() for name in names}
         filled = {name: count for name, count in filled.items() if count}
         if filled:
-            some = items.select(pl.any_horizontal(pl.col(name).is_not_null() for name in filled).sum()).item()
-            found.append(Coverage(modality, filled, int(some), encoded.pop(modality, None)))
+            some = items.select(pl.any_horizontal(pl.col(name).is_not_null() for name in filled)).to_series().to_numpy()
+            complete &= some
+            found.append(Coverage(modality, filled, int(some.sum()), encoded.pop(modality, None)))
     entities = catalogue.item_entities
     if catalogue.knowledge is not None and entities is not None:
-        linked = items.join(entities, on="item_id", how="semi").height
+        known = items["item_id"].is_in(entities["item_id"].to_list()).to_numpy()
+        complete &= known
+        linked = int(known.sum())
         found.append(Coverage("knowledge", {"entity": linked}, linked, encoded.pop("knowledge", None)))
     found += [Coverage(name, {}, 0, count) for name, count in encoded.items()]
-    return tuple(found), tuple(notes)
+    return tuple(found), int(complete.sum()), tuple(notes)
 
 
 def _knowledge(catalogue: Catalogue) -> KnowledgeStatistics | None:

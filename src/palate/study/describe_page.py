@@ -71,6 +71,7 @@ The busiest tenth of the items has {{ "{:.1%}".format(found.head_share) }} of th
 <td>{{ "{:,}".format(part.any_content) if part.content else "–" }}</td>
 <td>{{ "–" if part.encoded is none else "{:,}".format(part.encoded) }}</td></tr>
 {% endfor %}</table></div>
+{% if found.lacking_line() %}<p>{{ found.lacking_line() }}</p>{% endif %}
 <h2>Plots</h2>
 <div class="plots">
 {% for caption, picture in plots %}<figure>{{ picture }}<figcaption>{{ caption }}</figcaption></figure>

@@ -166,7 +166,7 @@ def _interval(estimate: Estimate) -> dict[str, float]:
 def _slices(value: Measured, dataset: Dataset) -> dict[str, Any]:
     """Recall and NDCG at one length by slice, averaged over seeds before users are resampled."""
     train, positives = dataset.positives["train"], dataset.positives["test"]
-    present = {name: features.present for name, features in dataset.features.items()}
+    present = {name: ~missing for name, missing in dataset.missing.items()}
     chosen = [*item_slices(train, present), *user_slices(train)]
     by_seed = [measure_slices(lists, positives, chosen, cuts=(SLICED_AT,), resamples=1) for lists in value.lists]
     names = (f"recall@{SLICED_AT}", f"ndcg@{SLICED_AT}")

@@ -1,0 +1,69 @@
+"""What counts as a positive and as a dislike: thresholds on ratings, or every interaction where there are none."""
+
+from __future__ import annotations
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from palate.core.errors import ConfigError, DataError
+from palate.dataset.settings import SplitConfig
+
+
+def holds(table: pl.DataFrame, column: str) -> bool:
+    """Whether a column says anything at all."""
+    return table[column].null_count() < len(table)
+
+
+def check_ratings(table: pl.DataFrame) -> None:
+    """Refuse ratings that only some of the interactions have.
+
+    Raises:
+        DataError: for ratings that are missing or not finite among others that are there.
+    """
+    wrong = len(table) - int(table["rating"].is_finite().sum())
+    if wrong and holds(table, "rating"):
+        raise DataError(
+            f"{wrong:,} interactions have no rating, or one that is not finite, and the others do",
+            do="drop these rows, as 'palate data import' does",
+        )
+
+
+def resolve(settings: SplitConfig, table: pl.DataFrame) -> SplitConfig:
+    """Fill in the defaults that depend on the data.
+
+    Raises:
+        ConfigError: for thresholds that the ratings do not suit, or a scale that needs one to be given.
+    """
+    split = settings.split
+    if split is None:
+        split = "given" if holds(table, "split") else "user-time" if holds(table, "timestamp") else "random"
+    positive, dislike = settings.positive, settings.dislike
+    ratings = table["rating"].drop_nulls()
+    if len(ratings) == 0:
+        if isinstance(positive, float) or dislike is not None:
+            raise ConfigError("positive and dislike are rating thresholds, and these data have no ratings")
+        return settings.override({"split": split, "positive": "all"})
+    least, greatest = float(ratings.min()), float(ratings.max())  # pyright: ignore[reportArgumentType]
+    if positive is None:
+        if not (4 <= greatest <= 5 and least >= 0):
+            raise ConfigError(
+                f"ratings run from {least:g} to {greatest:g}; what is a positive must be said",
+                do="say it: --positive 8, for example, or --positive all (in Python positive=8 or positive='all')",
+            )
+        positive = 4.0
+    if isinstance(positive, float) and positive > 2 and dislike is None and 4 <= greatest <= 5 and least >= 0:
+        dislike = 2.0
+    if isinstance(positive, float) and dislike is not None and dislike >= positive:
+        raise ConfigError(f"dislike={dislike:g} must be below positive={positive:g}")
+    return settings.override({"split": split, "positive": positive, "dislike": dislike})
+
+
+def labels(settings: SplitConfig, table: pl.DataFrame) -> tuple[NDArray[np.bool_], NDArray[np.bool_] | None]:
+    """Which rows are positives, and which are dislikes (None where nothing can be one)."""
+    everything = np.ones(len(table), dtype=np.bool_)
+    if not holds(table, "rating"):
+        return everything, None
+    rating = table["rating"].to_numpy()
+    positive = everything if settings.positive == "all" else rating >= settings.positive
+    return positive, None if settings.dislike is None else rating <= settings.dislike
