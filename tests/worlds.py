@@ -83,22 +83,42 @@ def stored(folder: Path, source: Catalogue | None = None, missing: Sequence[str]
 
 
 def inputs(
-    matrix: NDArray[np.int64], modalities: Mapping[str, NDArray[np.floating]] | None = None, *, shuffle: int = 7
+    matrix: NDArray[np.int64],
+    modalities: Mapping[str, NDArray[np.floating]] | None = None,
+    *,
+    shuffle: int = 7,
+    dislikes: NDArray[np.int64] | None = None,
+    entities: NDArray[np.int64] | None = None,
 ) -> ModelInputs:
     """Model inputs of a 0/1 train matrix (users × items); a NaN row means that the item lacks the modality.
 
-    The items of each user come in random order, as they do when ordered by time.
+    The items of each user come in random order, as they do when ordered by time. What is disliked (users × items) and
+    which entities items have (items × entities) are 0/1 matrices too.
     """
-    user, item = np.nonzero(matrix)
-    order = np.random.default_rng(shuffle).permutation(len(user))
-    train = Rows.from_pairs(user[order], item[order], len(matrix), matrix.shape[1])
+
+    def rows_of(pairs: NDArray[np.int64]) -> Rows:
+        row, column = np.nonzero(pairs)
+        order = np.random.default_rng(shuffle).permutation(len(row))
+        return Rows.from_pairs(row[order], column[order], len(pairs), pairs.shape[1])
+
+    train = rows_of(matrix)
     ids = tuple(f"i{item}" for item in range(matrix.shape[1]))
     made: dict[str, Features] = {}
     for name, rows in (modalities or {}).items():
         present = np.asarray(np.isfinite(rows).all(axis=1))
         made[name] = Features(name, np.nan_to_num(rows).astype(np.float32), present, "given", ids)
     numbers = SourceNumbers(np.arange(matrix.shape[0]), np.arange(matrix.shape[1]))
-    return ModelInputs(len(matrix), matrix.shape[1], Bipartite(train), train, made, numbers=lambda: numbers)
+    disliked, linked = (None if pairs is None else rows_of(pairs) for pairs in (dislikes, entities))
+    return ModelInputs(
+        users=len(matrix),
+        items=matrix.shape[1],
+        train=Bipartite(train),
+        seen=train if disliked is None else train.union(disliked),
+        features=made,
+        dislikes=disliked,
+        entities=linked,
+        numbers=lambda: numbers,
+    )
 
 
 def planted(

@@ -44,14 +44,16 @@ every_trained = pytest.mark.parametrize(("name", "preset"), TRAINED)
 SMALL = {"dim": 8, "epochs": 2, "batch_size": 64}
 
 
-def settings_of(name: str, **wanted: Any) -> dict[str, Any]:
-    """Those of `wanted` that the model or its training has."""
+def settings_of(name: str, data: Dataset | ModelInputs, **wanted: Any) -> dict[str, Any]:
+    """Those of `wanted` that the model or its training has; without dislikes, who reads them is told so."""
+    if data.dislikes is None:
+        wanted = {"dislikes": "none", **wanted}
     known = {**MODELS[name].Config.model_fields, **(TrainConfig.model_fields if name in LEARNERS else {})}
     return {key: value for key, value in {**SMALL, **wanted}.items() if key in known}
 
 
 def trained(name: str, data: Dataset, preset: str = "intended", seed: int = 0, **wanted: Any) -> Fitted:
-    kind, config, training = resolve(name, preset, settings_of(name, **wanted))
+    kind, config, training = resolve(name, preset, settings_of(name, data, **wanted))
     return fit_model(kind, config, data, training, seed=seed, quiet=True)
 
 
@@ -110,8 +112,14 @@ def test_another_seed_gives_another_model(name: str, preset: str) -> None:
     assert len(digests) == 2
 
 
-def two_tastes() -> Dataset:
-    """50 interactions: five users take items of one half, five of the other; all are for training."""
+def two_tastes(told: float = 0.0) -> Dataset:
+    """50 interactions: five users take items of one half, five of the other; all are for training.
+
+    The content is wide enough to tell the items apart by it alone, for models that know nothing else of an item.
+
+    Args:
+        told: how loudly the content tells an item's half.
+    """
     generator = np.random.default_rng(0)
     weights = np.linspace(3, 1, 15) / np.linspace(3, 1, 15).sum()
     pairs = [
@@ -121,7 +129,10 @@ def two_tastes() -> Dataset:
     ]
     rows = pl.DataFrame(pairs, schema=["user_id", "item_id"], orient="row").with_columns(split=pl.lit("train"))
     source = Catalogue.of(rows, pl.DataFrame({"item_id": [f"i{item}" for item in range(30)]}))
-    return worlds.dataset(source, text(source), split="given")
+    content = text(source, width=64)["text"]
+    half = np.array([int(item[1:]) // 15 for item in content.ids])
+    matrix = (content.matrix + told * (2 * half - 1)[:, None]).astype(np.float32)
+    return worlds.dataset(source, {"text": dataclasses.replace(content, matrix=matrix, fingerprint="")}, split="given")
 
 
 def recall_of_train(model: Model, data: Dataset) -> float:
@@ -157,15 +168,22 @@ def test_a_trained_model_can_learn_fifty_interactions_by_heart(name: str, preset
 
 @pytest.mark.parametrize("name", [name for name in NAMES if not issubclass(MODELS[name], Recommender)])
 def test_a_classical_model_is_better_than_chance_where_taste_follows_every_clue(name: str) -> None:
-    data = two_tastes()
-    assert recall_of_train(trained(name, data, ridge=1.0).model, data) > 1.5 * 5 / 30
+    data = two_tastes(told=1.0)
+    items, _ = top_items(trained(name, data, ridge=1.0).model.scorer(), np.arange(len(data.users)), 5)
+    train, half = data.positives["train"], np.array([int(user[1:]) // 5 for user in data.users.ids])
+    took = np.zeros((len(data.users), len(data.items)))
+    took[train.row_of_entry(), train.columns] = 1
+    fellows = (half[:, None] == half) & ~np.eye(len(half), dtype=np.bool_)
+    # How many of the four others of the same taste took what a user is shown; by chance 1 / 6 of them.
+    agreed = np.take_along_axis(fellows @ took / 4, items, axis=1).mean()
+    assert agreed > 1.5 * 5 / 30
 
 
 @every_trained
 def test_one_step_moves_every_parameter_or_its_absence_is_a_switch(name: str, preset: str) -> None:
     """Nothing a model trains may be out of reach of its loss for good."""
     data = worlds.dataset(split="random", positive="all")
-    kind, config, _ = resolve(name, preset, settings_of(name))
+    kind, config, _ = resolve(name, preset, settings_of(name, data))
     before = build(kind, config, data.inputs(), 0, "float32").state_dict()
     after = trained(name, data, preset, epochs=2, learning_rate=0.05).model
     for parameter, value in after.named_parameters():
@@ -175,7 +193,7 @@ def test_one_step_moves_every_parameter_or_its_absence_is_a_switch(name: str, pr
 @every_preset
 def test_a_stored_run_scores_the_same_bits(name: str, preset: str, tmp_path: Path) -> None:
     data = worlds.dataset(split="random")
-    run = fit(name, data, preset=preset, settings=settings_of(name), out=tmp_path / "run", quiet=True)
+    run = fit(name, data, preset=preset, settings=settings_of(name, data), out=tmp_path / "run", quiet=True)
     assert list(run.data.features) == (["text"] if MODELS[name].modal else [])
     loaded = Run.load(tmp_path / "run", data=data)
     everyone = torch.arange(len(data.users))
@@ -187,7 +205,7 @@ def test_a_stored_run_scores_the_same_bits(name: str, preset: str, tmp_path: Pat
 @every_preset
 def test_nobody_is_recommended_what_is_known(name: str, preset: str, tmp_path: Path) -> None:
     data = worlds.dataset(split="random", thin=0.7)
-    run = fit(name, data, preset=preset, settings=settings_of(name), out=tmp_path / "run", quiet=True)
+    run = fit(name, data, preset=preset, settings=settings_of(name, data), out=tmp_path / "run", quiet=True)
     table = run.recommend(k=len(data.items))
     known = data.catalogue.interactions.select("user_id", "item_id")
     assert table.join(known, on=["user_id", "item_id"]).is_empty()
@@ -240,23 +258,35 @@ USERS, ITEMS = 23, 31
 
 def permuted(inputs: ModelInputs, user: NDArray[np.int64], item: NDArray[np.int64]) -> ModelInputs:
     """The same data where old user u is new user `user[u]`, and items likewise."""
-    by_user = inputs.train.by_user
-    rows = Rows.from_pairs(user[by_user.row_of_entry()], item[by_user.columns], USERS, ITEMS)
+
+    def renumbered(pairs: Rows) -> Rows:
+        return Rows.from_pairs(user[pairs.row_of_entry()], item[pairs.columns], USERS, ITEMS)
+
+    assert inputs.dislikes is not None
+    assert inputs.entities is not None
     new_rows = np.argsort(item)
-    features = {name: value.take(new_rows) for name, value in inputs.features.items()}
-    assert inputs.dislikes is None
-    return dataclasses.replace(inputs, train=Bipartite(rows), seen=rows, features=features)
+    return dataclasses.replace(
+        inputs,
+        train=Bipartite(renumbered(inputs.likes)),
+        seen=renumbered(inputs.seen),
+        features={name: value.take(new_rows) for name, value in inputs.features.items()},
+        dislikes=renumbered(inputs.dislikes),
+        entities=inputs.entities.take(new_rows),
+    )
 
 
 @pytest.mark.parametrize(("name", "preset"), [case for case in PRESETS if not issubclass(MODELS[case[0]], IndexOrder)])
 def test_renumbering_users_and_items_changes_nothing(name: str, preset: str) -> None:
     generator = np.random.default_rng(4)
     matrix = (generator.random((USERS, ITEMS)) < 0.2).astype(np.int64)
-    content = {"text": generator.normal(size=(ITEMS, 6)), "image": generator.normal(size=(ITEMS, 4))}
+    content = {name: generator.normal(size=(ITEMS, width)) for name, width in (("text", 6), ("image", 4))}
     content["image"][3] = np.nan
-    inputs = worlds.inputs(matrix, content)
+    content["knowledge"] = generator.normal(size=(ITEMS, 5))
+    disliked = (generator.random((USERS, ITEMS)) < 0.1).astype(np.int64) * (1 - matrix)
+    entities = (generator.random((ITEMS, 12)) < 0.2).astype(np.int64)
+    inputs = worlds.inputs(matrix, content, dislikes=disliked, entities=entities)
     user, item = generator.permutation(USERS), generator.permutation(ITEMS)
-    kind, config, _ = resolve(name, preset, settings_of(name))
+    kind, config, _ = resolve(name, preset, settings_of(name, inputs))
     torch.set_default_dtype(torch.float64)
     try:
         torch.manual_seed(1)
