@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -116,6 +118,79 @@ def test_what_is_kept_is_scaled_so_that_the_mean_stays(rate: float, by_rows: boo
     deviation = np.sqrt(rate * (1 - rate) / (count * width))
     assert abs(float(kept.double().mean()) - (1 - rate)) < 5 * deviation
     assert abs(float(dropped.mean()) / 3.0 - 1) < 5 * deviation / (1 - rate)
+
+
+def gumbel_distribution(value: torch.Tensor) -> torch.Tensor:
+    return torch.exp(-torch.exp(-value))
+
+
+NOISE = {
+    # The distribution function, mean and variance of each kind.
+    "logistic": (torch.sigmoid, 0.0, math.pi**2 / 3),
+    "gumbel": (gumbel_distribution, 0.5772156649, math.pi**2 / 6),
+}
+
+
+def noise_of(kind: str, draws: Draws, rows: torch.Tensor, columns: int) -> torch.Tensor:
+    return draws.logistic("x", rows, columns) if kind == "logistic" else draws.gumbel("x", rows, columns)
+
+
+@pytest.mark.parametrize("kind", NOISE)
+def test_noise_has_the_distribution_that_its_name_says(kind: str) -> None:
+    distribution, mean, variance = NOISE[kind]
+    rows, columns = torch.arange(4000), 16
+    drawn = noise_of(kind, Draws(0, 3), rows, columns).double()
+    assert drawn.shape == (4000, 16)
+    assert abs(float(drawn.mean()) - mean) < 5 * math.sqrt(variance / drawn.numel())
+    assert float(drawn.var()) == pytest.approx(variance, rel=0.03)
+    # Of the same stream of uniform numbers, so that only the shape differs between kinds.
+    torch.testing.assert_close(
+        distribution(drawn), Draws(0, 3).uniform("x", rows, columns).double(), rtol=1e-4, atol=1e-6
+    )
+
+
+@pytest.mark.parametrize("kind", NOISE)
+def test_noise_is_never_infinite(kind: str) -> None:
+    class Extreme(Draws):
+        def uniform(self, name: str, rows: torch.Tensor, columns: int, *, spread: bool = True) -> torch.Tensor:
+            return torch.tensor([[0.0, 2.0**-24, 1 - 2.0**-24]]).expand(len(rows), 3).clone()
+
+    drawn = noise_of(kind, Extreme(0), torch.arange(2), 3)
+    assert bool(drawn.isfinite().all())
+    assert bool((drawn.diff() > 0).all()), "half a step stands in for 0"
+
+
+@pytest.mark.parametrize("kind", NOISE)
+def test_noise_belongs_to_rows_and_can_be_given(kind: str) -> None:
+    some = torch.tensor([7, 0, 7])
+    whole = noise_of(kind, Draws(2, 1), torch.arange(9), 5)
+    assert torch.equal(noise_of(kind, Draws(2, 1), some, 5), whole[some])
+    assert not torch.equal(noise_of(kind, Draws(2, 2), some, 5), whole[some])
+    table = torch.rand(9, 5, dtype=torch.float64)
+    assert torch.equal(noise_of(kind, Draws(2, 1, {"x": table}), some, 5), table[some])
+
+
+def test_columns_that_every_process_holds_are_drawn_alike_by_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows, values = torch.arange(6), torch.ones(6, 4)
+
+    def drawn(spread: bool) -> list[torch.Tensor]:
+        draws = Draws(1, 1)
+        return [
+            draws.uniform("x", rows, 4, spread=spread),
+            draws.dropout("x", values, 0.5, rows, spread=spread),
+            draws.logistic("x", rows, 4),
+        ]
+
+    def fourth(own: int) -> int:
+        return 3 * own
+
+    alone = drawn(spread=True)
+    monkeypatch.setattr("palate.core.seeds.first_column", fourth)
+    assert all(torch.equal(*pair) for pair in zip(alone, drawn(spread=False), strict=True))
+    second = drawn(spread=True)
+    assert not torch.equal(second[0], alone[0])
+    assert not torch.equal(second[1], alone[1])
+    assert torch.equal(second[2], alone[2])
 
 
 def test_rate_zero_changes_nothing() -> None:

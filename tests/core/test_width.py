@@ -31,7 +31,9 @@ def tables() -> dict[str, Tensor]:
     return {"left": left, "right": right, "weight": draw(WIDTH, WIDTH), "bias": draw(WIDTH), "mix": draw(ROWS, ROWS)}
 
 
-def sums(left: Tensor, right: Tensor, layer: width.ColumnLinear, mix: Tensor) -> dict[str, Tensor]:
+def sums(
+    left: Tensor, right: Tensor, layer: width.ColumnLinear, wide: width.ColumnLinear, mix: Tensor
+) -> dict[str, Tensor]:
     """Every sum of the module, of own columns."""
     return {
         "inner": width.inner(left, right),
@@ -42,8 +44,10 @@ def sums(left: Tensor, right: Tensor, layer: width.ColumnLinear, mix: Tensor) ->
         "gram": width.gram(left, right),
         "normalized": width.inner(width.normalize(left, 1e-3), right),
         "layer": width.inner(layer(left), right),
+        "layer_of_two_blocks": width.inner(wide(left, right), left),
         "two_layers": width.cosine(layer(torch.tanh(layer(right))), left),
         "attention": width.inner(width.onto_columns(torch.softmax(width.gram(left, right), dim=1)) @ right, left),
+        "pairs_of_columns": (width.whole_rows(left).T @ width.whole_rows(right)).square().sum(),
         "propagated": width.inner(mix @ left, mix.T @ layer(right)),
     }
 
@@ -51,21 +55,28 @@ def sums(left: Tensor, right: Tensor, layer: width.ColumnLinear, mix: Tensor) ->
 def run(first: int, last: int) -> dict[str, Tensor]:
     """Values of all sums, and the gradients of a loss that is built from all of them, for columns first … last."""
     given = tables()
-    layer = width.ColumnLinear(WIDTH, WIDTH).double()
+    layer, wide = width.ColumnLinear(WIDTH, WIDTH).double(), width.ColumnLinear(2 * WIDTH, WIDTH, bias=False).double()
     with torch.no_grad():
         layer.weight.copy_(given["weight"][first:last])
+        wide.weight.copy_(torch.cat([given["weight"], given["weight"].cos()], 1)[first:last])
         assert layer.bias is not None
         layer.bias.copy_(given["bias"][first:last])
     left = given["left"][:, first:last].clone().requires_grad_()
     right = given["right"][:, first:last].clone().requires_grad_()
-    found = sums(left, right, layer, given["mix"])
+    found = sums(left, right, layer, wide, given["mix"])
     terms = [
         (torch.sin(value) * given["mix"].flatten()[: value.numel()].view_as(value)).sum() for value in found.values()
     ]
     loss = torch.stack(terms).sum() + found["table_norm"] * found["inner"].square().sum()
     loss.backward()
     result = {name: value.detach() for name, value in found.items()}
-    for name, value in {"left": left, "right": right, "weight": layer.weight, "bias": layer.bias}.items():
+    for name, value in {
+        "left": left,
+        "right": right,
+        "weight": layer.weight,
+        "bias": layer.bias,
+        "wide": wide.weight,
+    }.items():
         assert value.grad is not None
         result[f"gradient_{name}"] = value.grad
     return result
@@ -154,6 +165,7 @@ def test_the_layer_is_a_linear_map_and_starts_without_bias() -> None:
     layer = width.ColumnLinear(4, 3)
     rows = torch.rand(5, 4)
     assert torch.equal(layer(rows), F.linear(rows, layer.weight, layer.bias))
+    torch.testing.assert_close(layer(rows[:, :1], rows[:, 1:3], rows[:, 3:]), layer(rows))
     assert layer.bias is not None
     assert not layer.bias.any()
     assert width.ColumnLinear(4, 3, bias=False).bias is None

@@ -80,7 +80,9 @@ class Case:
 
     def check_losses(self, prefix: str, model: Recommender, terms: dict[str, Tensor]) -> None:
         self.check(f"{prefix}loss.total", total(terms))
-        others = ("total", *self.adapter.not_terms)
+        for name, without in self.adapter.totals.items():
+            self.check(f"{prefix}loss.{name}", total(terms) - terms[without])
+        others = ("total", *self.adapter.not_terms, *self.adapter.totals)
         stored = [name for name in self.arrays if name.startswith(f"{prefix}loss.")]
         stored = [name for name in stored if name.removeprefix(f"{prefix}loss.") not in others]
         assert len(stored) == len(terms)

@@ -8,7 +8,7 @@ computes the same as the plain form over the whole table.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import torch
@@ -55,14 +55,21 @@ class Draws:
         self.step = step
         self.given = dict(given or {})
 
-    def uniform(self, name: str, rows: Tensor, columns: int) -> Tensor:
+    def uniform(self, name: str, rows: Tensor, columns: int, *, spread: bool = True) -> Tensor:
         """Uniform numbers in [0, 1), float32, of the entries of `rows` of a node table: len(rows) × columns.
 
         An entry's number depends on seed, step, name, row and column alone: it is the same however often and in
         whatever company it is asked for.
+
+        Args:
+            name: the table's name.
+            rows: int64, rows of the table.
+            columns: those of this process.
+            spread: the columns are embedding columns, which processes share among them (`core/width.py`); False:
+                every process holds all of them.
         """
         key = derive_seed(self.seed, "draws", self.step, name)
-        first = first_column(columns)
+        first = first_column(columns) if spread else 0
         column = torch.arange(first, first + columns, device=rows.device)
         mixed = (rows.unsqueeze(1) << COLUMN_BITS) + column
         # The finaliser of SplitMix64 (Steele et al., OOPSLA 2014), on two's complement integers that wrap around.
@@ -71,7 +78,26 @@ class Draws:
             mixed.bitwise_xor_((mixed >> shift) & ((1 << (64 - shift)) - 1)).mul_(factor)
         return ((mixed >> 40) & 0xFFFFFF).float().mul_(2.0**-24)
 
-    def dropout(self, name: str, values: Tensor, rate: float, rows: Tensor | None = None) -> Tensor:
+    def logistic(self, name: str, rows: Tensor, columns: int) -> Tensor:
+        """Standard logistic noise, log δ - log(1 - δ) of a uniform δ, for `rows` of a node table: len(rows) × columns.
+
+        Never infinite. The columns are not embedding columns: every process holds all of them.
+        """
+        return self._noise(name, rows, columns, torch.logit)
+
+    def gumbel(self, name: str, rows: Tensor, columns: int) -> Tensor:
+        """Standard Gumbel noise, -log(-log δ), otherwise as `logistic`."""
+        return self._noise(name, rows, columns, lambda uniform: -torch.log(-torch.log(uniform)))
+
+    def _noise(self, name: str, rows: Tensor, columns: int, inverse: Callable[[Tensor], Tensor]) -> Tensor:
+        if name in self.given:
+            return _rows_of(self.given[name], rows)
+        # Numbers are multiples of 2^-24 below 1: half a step stands in for 0, where both kinds of noise are infinite.
+        return inverse(self.uniform(name, rows, columns, spread=False).clamp_min_(2.0**-25))
+
+    def dropout(
+        self, name: str, values: Tensor, rate: float, rows: Tensor | None = None, *, spread: bool = True
+    ) -> Tensor:
         """Inverted dropout of rows of a node table: `values * mask / (1 - rate)`.
 
         Args:
@@ -79,6 +105,7 @@ class Draws:
             values: rows × width, the rows `rows` of the table (all rows when `rows` is None).
             rate: share of entries set to zero, in [0, 1).
             rows: int64, the table's row of each row of `values`.
+            spread: as in `uniform`.
         """
         if rate == 0.0 and name not in self.given:
             return values
@@ -87,7 +114,7 @@ class Draws:
             mask = _rows_of(self.given[name], rows).to(values)
         else:
             asked = torch.arange(len(values), device=values.device) if rows is None else rows
-            mask = (self.uniform(name, asked, values.shape[1]) < keep).to(values.dtype)
+            mask = (self.uniform(name, asked, values.shape[1], spread=spread) < keep).to(values.dtype)
         return values * mask.mul(1.0 / keep)
 
 

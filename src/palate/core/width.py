@@ -79,6 +79,13 @@ class _Gather(torch.autograd.Function):
         return total[..., first : first + ctx.columns]
 
 
+class _Whole(_Gather):
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        first = first_column(ctx.columns)
+        return gradients[0][..., first : first + ctx.columns]
+
+
 def total(partial: Tensor) -> Tensor:
     """The sum over processes of what each summed over its own columns."""
     return partial if _group is None else _Sum.apply(partial)
@@ -132,6 +139,15 @@ def gram(left: Tensor, right: Tensor) -> Tensor:
     return total(left @ right.T)
 
 
+def whole_rows(columns: Tensor) -> Tensor:
+    """The whole rows of a table of which each process holds its own columns, for what all of them compute alike.
+
+    The gradient comes back to own columns without talking, since every process forms the same. Only rows of a batch
+    are worth holding everywhere.
+    """
+    return columns if _group is None else _Whole.apply(columns)
+
+
 class ColumnLinear(nn.Module):
     """y = x Wᵀ + b, a layer that mixes embedding columns; each process holds the weights of its own outputs.
 
@@ -159,7 +175,15 @@ class ColumnLinear(nn.Module):
         if self.bias is not None:
             nn.init.zeros_(self.bias)
 
-    def forward(self, columns: Tensor) -> Tensor:
-        """n × d → n × outputs (own columns in, own columns out)."""
-        full = columns if _group is None else _Gather.apply(columns)
-        return F.linear(full, self.weight, self.bias)
+    def forward(self, *blocks: Tensor) -> Tensor:
+        """n × d → n × outputs, own columns in, own columns out; several blocks are one, side by side: [x1 ‖ x2 ‖ …]."""
+        first, *others = (block if _group is None else _Gather.apply(block) for block in blocks)
+        if not others:
+            return F.linear(first, self.weight, self.bias)
+        # Blocks are multiplied one by one: they are never copied side by side, and each meets the same weights
+        # however many processes share its columns.
+        weight, *weights = self.weight.split([block.shape[1] for block in (first, *others)], dim=1)
+        outputs = F.linear(first, weight, self.bias)
+        for block, weight in zip(others, weights, strict=True):
+            outputs = torch.addmm(outputs, block, weight.T)
+        return outputs

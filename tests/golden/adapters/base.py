@@ -57,6 +57,7 @@ class Adapter:
         not_formed: `expect.` names (of any record) that no fast path needs to form.
         lacking: stored parameters that the model has no use for.
         not_terms: stored `loss.` names that are no term of the total.
+        totals: further stored totals → the model's term that each of them leaves out.
     """
 
     config: Callable[[dict[str, Any], str], Any]
@@ -70,6 +71,7 @@ class Adapter:
     not_formed: tuple[str, ...] = ()
     lacking: tuple[str, ...] = ()
     not_terms: tuple[str, ...] = ()
+    totals: dict[str, str] = field(default_factory=dict[str, str])
 
 
 def inputs_of(arrays: Arrays, modalities: list[str], users: int, items: int) -> ModelInputs:
