@@ -72,6 +72,8 @@ def train(
     dataset = dataset.seen_by(features=kind.modal, knowledge=kind.knowledge)
     say_notes(dataset, quiet=quiet)
     run = experiment.fit(model, dataset, seed=seed, preset=preset, settings=overrides, out=out, quiet=quiet)
+    for note in () if quiet else run.metrics["training"].get("notes", ()):
+        print(note, file=sys.stderr)
     print(f"{run.folder}: {training_line(run.metrics['training'])}")
     if run.metrics["validation"]:
         print_metrics({"validation": run.metrics["validation"]})

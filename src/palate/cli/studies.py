@@ -22,6 +22,7 @@ from palate.cli.splitting import (
     plan_of,
     say_notes,
 )
+from palate.core.errors import MissingDependency
 from palate.printing import print_comparison
 
 JobsOption = Annotated[int, typer.Option(min=1, help="Processes; they share the CPU's cores.")]
@@ -110,6 +111,7 @@ def compare(
     from palate.models import MODELS
     from palate.recipe import RecipeFile
     from palate.study.compare import compare as run_comparison
+    from palate.study.report import write_report
     from palate.study.results import gather
 
     given = {"split": split, "seed": split_seed, "dislike": dislike, "thin": thin, "cold_share": cold_share}
@@ -130,6 +132,10 @@ def compare(
     )
     results = gather(folder, dataset)
     print_comparison(results)
+    try:
+        write_report(folder)
+    except MissingDependency as missing:
+        print(f"note: no report.html: {missing}", file=sys.stderr)
     for name, problem in failed.items():
         print(f"failed: {name}: {problem}", file=sys.stderr)
     print(f"everything → {folder}")
@@ -149,3 +155,15 @@ def verify(
     print(json.dumps(found.as_dict(), indent=2) if as_json else found.text())
     if not found.sound:
         raise typer.Exit(1)
+
+
+@app.command()
+def report(
+    comparison: Annotated[Path, typer.Argument(help="Folder of a comparison.")],
+    docs: Annotated[Path | None, typer.Option(help="Also write README, tables and SVG files into this folder.")] = None,
+) -> None:
+    """Write the report of a comparison again, from its stored results."""
+    from palate.study.report import write_docs, write_report
+
+    for path in [*write_report(comparison), *(write_docs(comparison, docs) if docs else [])]:
+        print(path)

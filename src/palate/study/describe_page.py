@@ -5,22 +5,18 @@ Needs matplotlib and Jinja2 (the extra `report`).
 
 from __future__ import annotations
 
-import io
-import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from palate.core.errors import MissingDependency
 from palate.study.describe import QUANTILE_NAMES, Activity, Description
+from palate.study.drawing import BAR, DARK, INK, LIGHT, draw, require
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-# Stand-ins that the page replaces by its own colours, so that one drawing serves light and dark.
-INK, FILL = "#010203", "#040506"
 WIDTH, HEIGHT = 6.0, 3.2
 
 PAGE = """\
@@ -32,9 +28,9 @@ PAGE = """\
 <meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'">
 <title>{{ found.name }}: what the catalogue holds</title>
 <style>
-:root { color-scheme: light dark; --back: #ffffff; --ink: #1c1c1e; --quiet: #5f6368; --line: #d9dce0; --bar: #2f6db5; }
+:root { color-scheme: light dark; {{ light }}; }
 @media (prefers-color-scheme: dark) {
-  :root { --back: #17181a; --ink: #ececee; --quiet: #a0a4aa; --line: #3a3d42; --bar: #7fb2ef; }
+  :root { {{ dark }}; }
 }
 body { background: var(--back); color: var(--ink); font: 16px/1.5 system-ui, sans-serif; max-width: 62rem;
   margin: 2rem auto; padding: 0 1rem; }
@@ -102,18 +98,19 @@ def page(found: Description) -> str:
     Raises:
         MissingDependency: without matplotlib or Jinja2.
     """
-    try:
-        import jinja2
-        import markupsafe
-        import matplotlib  # noqa: F401 # pyright: ignore[reportUnusedImport] # asked for first, to name what is missing
-    except ImportError as error:
-        raise MissingDependency(
-            f"a page with plots needs the package {error.name}", do="pip install 'palate[report]'"
-        ) from None
-    plots = [(caption, markupsafe.Markup(_svg(number, draw))) for number, (caption, draw) in enumerate(_plots(found))]
+    require("matplotlib", "jinja2")
+    import jinja2
+    import markupsafe
+
+    plots = [
+        (caption, markupsafe.Markup(draw(str(number), caption, WIDTH, HEIGHT, paint).svg))
+        for number, (caption, paint) in enumerate(_plots(found))
+    ]
     template = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined).from_string(PAGE)
     activities = [("user", found.user_activity), ("item", found.item_activity)]
-    return template.render(found=found, names=QUANTILE_NAMES, activities=activities, plots=plots)
+    return template.render(
+        found=found, names=QUANTILE_NAMES, activities=activities, plots=plots, light=LIGHT, dark=DARK
+    )
 
 
 def _plots(found: Description) -> list[tuple[str, Callable[[Axes], None]]]:
@@ -140,7 +137,7 @@ def _ranked(axes: Axes, activity: Activity, noun: str) -> None:
     # A drawing needs no more than a few hundred points, however many users there are.
     if len(met):
         ranks = np.unique(np.geomspace(1, len(met), 300).astype(np.int64))
-        axes.plot(ranks, met[ranks - 1], color=FILL, linewidth=2)
+        axes.plot(ranks, met[ranks - 1], color=BAR, linewidth=2)
         axes.set_xscale("log")
         axes.set_yscale("log")
         # Whole numbers at the powers of ten: the usual labels are mathematics, which labels here never are.
@@ -155,7 +152,7 @@ def _lorenz(axes: Axes, activity: Activity) -> None:
     counts = activity.counts
     places = np.unique(np.linspace(0, len(counts), 200).astype(np.int64))
     summed = np.concatenate([[0], np.cumsum(counts)])[places]
-    axes.plot(places / max(len(counts), 1), summed / max(int(counts.sum()), 1), color=FILL, linewidth=2)
+    axes.plot(places / max(len(counts), 1), summed / max(int(counts.sum()), 1), color=BAR, linewidth=2)
     axes.plot([0, 1], [0, 1], color=INK, linewidth=0.8, linestyle=":")
     axes.set_xlabel("share of the items")
     axes.set_ylabel("share of the interactions")
@@ -163,36 +160,8 @@ def _lorenz(axes: Axes, activity: Activity) -> None:
 
 def _bars(axes: Axes, labels: Sequence[str], values: Sequence[float], noun: str) -> None:
     places = list(range(len(labels)))
-    axes.bar(places, values, color=FILL)
+    axes.bar(places, values, color=BAR)
     axes.set_xticks(places, labels, rotation=30 if max(map(len, labels)) > 6 else 0)
     axes.set_ylabel(noun)
     if noun == "share":
         axes.set_ylim(0, 1)
-
-
-def _svg(number: int, draw: Callable[[Axes], None]) -> str:
-    import matplotlib as mpl
-    from matplotlib.figure import Figure
-
-    # Names within a drawing are hashes of this salt and what they name: the same in each run, different in each plot.
-    with mpl.rc_context(
-        {
-            "svg.hashsalt": f"palate {number}",
-            "svg.fonttype": "none",
-            "text.color": INK,
-            "text.parse_math": False,
-            "axes.labelcolor": INK,
-            "axes.edgecolor": INK,
-            "axes.spines.top": False,
-            "axes.spines.right": False,
-            "xtick.color": INK,
-            "ytick.color": INK,
-        }
-    ):
-        figure = Figure(figsize=(WIDTH, HEIGHT), layout="constrained")
-        draw(figure.add_subplot())
-        stream = io.StringIO()
-        figure.savefig(stream, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
-    drawn = stream.getvalue()
-    drawn = re.sub(r"<metadata>.*?</metadata>", "", drawn[drawn.index("<svg") :], flags=re.DOTALL)
-    return drawn.replace(INK, "currentColor").replace(FILL, "var(--bar)")
