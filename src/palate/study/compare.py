@@ -113,7 +113,7 @@ def compare(
     """
     dataset = plan.load()
     data = dataset.catalogue.name
-    entrants = {_label(name): recipe_of(name, data, recipes) for name in names}
+    entrants = {_label(name, data): recipe_of(name, data, recipes) for name in names}
     if len(entrants) < len(names):
         raise ConfigError("two entrants have the same name", do="give each recipe file a name of its own")
     wanted = Plan(
@@ -200,12 +200,14 @@ def read_plan(out: Path) -> Plan:
     return Plan.parse(read_json(out / PLAN), where=str(out / PLAN))
 
 
-def _label(name: str) -> str:
+def _label(name: str, data: str) -> str:
     path = Path(name)
     if path.suffix not in (".yaml", ".yml"):
         return name
-    # recipes/bm3/ml100k-mm.yaml is bm3; a file of any other place is called after itself.
-    return path.parent.name if path.parent.name in MODELS else path.stem
+    # recipes/bm3/ml100k-mm.yaml is bm3 and recipes/bm3/ml100k-mm-dense.yaml bm3-dense; other files bear their own name.
+    if path.parent.name not in MODELS:
+        return path.stem
+    return f"{path.parent.name}{path.stem.removeprefix(data)}" if path.stem.startswith(data) else path.parent.name
 
 
 def _prepare(out: Path, wanted: Plan) -> None:
