@@ -21,7 +21,7 @@ def models(name: Annotated[str | None, typer.Argument(help="Show this model's se
         for key in MODELS:
             kind = MODELS[key]
             trained = issubclass(kind, Recommender)
-            uses = "trained, uses features" if kind.modal else "trained" if trained else "closed form"
+            uses = ("trained" if trained else "closed form") + (", uses features" if kind.modal else "")
             presets = "intended, official" if hasattr(kind.Config, "official") else "one preset"
             print(f"{key:<14}{uses:<26}{presets:<22}{kind.source}")
         return
