@@ -47,6 +47,36 @@ def test_forward_and_backward_equal_those_of_the_dense_matrix(seed: int, count: 
     torch.testing.assert_close(table.grad, matrix.T @ weights, rtol=1e-12, atol=1e-12)
 
 
+@given(st.integers(0, 1000), st.integers(1, 8), st.booleans(), st.sampled_from([0.0, 0.2, 0.7, 1.0]))
+def test_some_rows_of_the_product_and_what_they_send_back(seed: int, count: int, symmetric: bool, share: float) -> None:
+    width = count if symmetric else 5
+    operator, matrix = example(seed, count, width, share, symmetric=symmetric)
+    generator = torch.Generator().manual_seed(seed)
+    rows = torch.randperm(count, generator=generator)[: 1 + seed % count]
+    table = torch.randn(width, 3, generator=generator, dtype=torch.float64)
+    torch.testing.assert_close(operator.product_at(table, rows), matrix[rows] @ table, rtol=1e-12, atol=1e-12)
+    again = rows.repeat(2)
+    torch.testing.assert_close(operator.product_at(table, again), matrix[again] @ table, rtol=1e-12, atol=1e-12)
+    sent = torch.randn(len(rows), 3, generator=generator, dtype=torch.float64)
+    torch.testing.assert_close(operator.product_from(sent, rows), matrix[rows].T @ sent, rtol=1e-12, atol=1e-12)
+    assert operator.product_at(table, rows[:0]).shape == (0, 3)
+
+
+@pytest.mark.parametrize("columns", [1, 3, 64, 100])
+def test_in_single_precision_it_is_the_dense_product_at_every_width(columns: int) -> None:
+    operator, matrix = example(2, 50, 40, 0.2)
+    table = torch.randn(40, columns, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(operator.float()(table), matrix.float() @ table, rtol=1e-5, atol=1e-5)
+
+
+def test_values_are_stored_in_the_precision_that_is_asked_for() -> None:
+    structure = Rows.from_pairs(np.array([0]), np.array([0]), 1, 1)
+    for dtype in (torch.float32, torch.float64):
+        stored = SparseOperator(structure, np.array([1 / 3]), dtype=dtype).dense()
+        assert stored.dtype == dtype
+        assert stored.item() == torch.tensor(1 / 3, dtype=dtype).item()
+
+
 @pytest.mark.parametrize(("count", "width", "symmetric"), [(6, 9, False), (9, 6, False), (7, 7, True)])
 def test_the_gradient_is_that_of_finite_differences(count: int, width: int, symmetric: bool) -> None:
     operator, _ = example(3, count, width, 0.4, symmetric=symmetric)

@@ -1,4 +1,4 @@
-"""Popularity, EASE and IndexOrder against direct solutions and hand-made examples."""
+"""The classical models against direct solutions and hand-made examples."""
 
 from __future__ import annotations
 
@@ -20,10 +20,14 @@ from palate.graph.bipartite import Bipartite
 from palate.graph.rows import Rows
 from palate.ingest.catalogue import Catalogue
 from palate.measure.evaluation import evaluate
-from palate.models.classical import ease
+from palate.models.classical import ease, neighbourhood
+from palate.models.classical.contentknn import ContentKNN, ContentKNNConfig
 from palate.models.classical.ease import EASE, EASEConfig
 from palate.models.classical.indexorder import IndexOrder, IndexOrderConfig
+from palate.models.classical.itemknn import ItemKNN, ItemKNNConfig
+from palate.models.classical.neighbourhood import Neighbourhood
 from palate.models.classical.popularity import Popularity, PopularityConfig
+from palate.models.classical.rp3beta import RP3beta, RP3betaConfig
 
 seeds = st.integers(0, 1000)
 
@@ -162,3 +166,131 @@ def canary_recall(pairs: list[tuple[int, int]], direction: str) -> float:
     model = IndexOrder(IndexOrderConfig.parse({"direction": direction}), inputs)
     model.fit()
     return evaluate(model, data.positives["test"], data.mask("test")).means()["recall@20"]
+
+
+def kept(near: NDArray[np.float64], neighbours: int, side: str) -> NDArray[np.float64]:
+    """W (row: an item a user took, column: an item to be scored) of what is near, the largest of each item kept."""
+    near = near * (1 - np.eye(len(near)))
+    weights = np.zeros_like(near)
+    for item, row in enumerate(near):
+        largest = np.argsort(-row)[:neighbours]
+        weights[item, largest] = row[largest]
+    return weights.T if side == "scored" else weights
+
+
+def check_scores(model: Neighbourhood, matrix: NDArray[np.int64], weights: NDArray[np.float64]) -> None:
+    model.fit()
+    users = np.array([5, 0, 5, 11])
+    found = model.score_block(torch.from_numpy(users)).numpy()
+    np.testing.assert_allclose(found, matrix[users] @ weights, rtol=1e-12, atol=1e-14)
+
+
+def without_ties(seed: int, items: int = 9) -> NDArray[np.int64]:
+    """A matrix in which no two items are equally near to a third; which of them counts is then beyond doubt."""
+    matrix = (np.random.default_rng(seed).random((400, items)) < np.linspace(0.1, 0.6, items)).astype(np.int64)
+    matrix[11] = 0
+    return matrix
+
+
+@given(seeds, st.sampled_from([1, 3, 8, 100]), st.sampled_from([0.0, 7.5]), st.sampled_from(["scored", "history"]))
+def test_itemknn_is_the_shrunk_cosine_of_common_users(seed: int, neighbours: int, shrink: float, side: str) -> None:
+    matrix = without_ties(seed)
+    counts = matrix.sum(0)
+    near = matrix.T @ matrix / (np.sqrt(counts[:, None] * counts) + shrink)
+    config = ItemKNNConfig.parse({"neighbours": neighbours, "shrink": shrink, "neighbours_of": side})
+    check_scores(ItemKNN(config, worlds.inputs(matrix, shuffle=seed)), matrix, kept(near, neighbours, side))
+
+
+@given(seeds, st.sampled_from([1, 3, 8, 100]), st.sampled_from([0.4, 1.0]), st.sampled_from([0.0, 0.6]))
+def test_rp3beta_is_the_reweighted_walk_over_three_edges(seed: int, neighbours: int, alpha: float, beta: float) -> None:
+    matrix = without_ties(seed)
+    by_user, by_item = np.maximum(matrix.sum(1), 1), matrix.sum(0)
+    to_user = (matrix / by_item).T ** alpha * matrix.T
+    to_item = (matrix / by_user[:, None]) ** alpha * matrix
+    near = to_user @ to_item / by_item**beta
+    config = RP3betaConfig(neighbours=neighbours, alpha=alpha, beta=beta)
+    check_scores(RP3beta(config, worlds.inputs(matrix, shuffle=seed)), matrix, kept(near, neighbours, "history"))
+
+
+def test_an_rp3beta_of_exponent_1_is_a_random_walk() -> None:
+    """Scores of a user, over the number of its items, are the probabilities of where three steps lead elsewhere."""
+    matrix = without_ties(0)
+    model = RP3beta(RP3betaConfig(alpha=1.0, beta=0.0, neighbours=100), worlds.inputs(matrix))
+    model.fit()
+    step = matrix / np.maximum(matrix.sum(1, keepdims=True), 1)
+    back = (matrix / matrix.sum(0)).T
+    stays = np.diag(back @ step)
+    walks = step @ (back @ step) - step * stays
+    found = model.score_block(torch.arange(400)).numpy() / np.maximum(matrix.sum(1, keepdims=True), 1)
+    np.testing.assert_allclose(found, walks, atol=1e-12)
+
+
+@given(seeds, st.sampled_from([1, 3, 100]), st.sampled_from(["scored", "history"]))
+def test_contentknn_is_the_cosine_of_what_content_items_have(seed: int, neighbours: int, side: str) -> None:
+    """A cosine of items with the same modalities is the mean of their cosines in each."""
+    matrix, generator = matrix_of(seed), np.random.default_rng(seed)
+    content = {
+        name: generator.normal(size=(9, width)).astype(np.float32) for name, width in (("text", 6), ("image", 3))
+    }
+    content["image"][[2, 4]] = np.nan
+    content["text"][4] = np.nan
+    near = np.zeros((9, 9))
+    has = {name: np.isfinite(rows).all(1) for name, rows in content.items()}
+    for one in range(9):
+        for other in range(9):
+            parts = [
+                rows[one] @ rows[other] / np.linalg.norm(rows[one]) / np.linalg.norm(rows[other])
+                for name, rows in content.items()
+                if has[name][one] and has[name][other]
+            ]
+            sizes = [sum(present[item] for present in has.values()) for item in (one, other)]
+            near[one, other] = sum(parts) / max(1, sizes[0] * sizes[1]) ** 0.5
+    config = ContentKNNConfig.parse({"neighbours": neighbours, "neighbours_of": side})
+    model = ContentKNN(config, worlds.inputs(matrix, content))
+    model.fit()
+    expected = matrix @ kept(np.maximum(near, 0), neighbours, side)
+    np.testing.assert_allclose(model.score_block(torch.arange(12)).numpy(), expected, atol=1e-6)
+
+
+def test_contentknn_without_any_modality_says_what_to_do() -> None:
+    with pytest.raises(ConfigError, match="ContentKNN needs at least one modality"):
+        ContentKNN(ContentKNNConfig(), worlds.inputs(matrix_of(0)))
+
+
+@pytest.mark.parametrize("cells", [1, 20, 81])
+def test_neighbours_are_the_same_whatever_the_block(monkeypatch: pytest.MonkeyPatch, cells: int) -> None:
+    models = [ItemKNN(ItemKNNConfig(neighbours=3), worlds.inputs(without_ties(1))) for _ in range(2)]
+    models[0].fit()
+    monkeypatch.setattr(neighbourhood, "BLOCK_CELLS", cells)
+    models[1].fit()
+    for name, stored in models[0].state_dict().items():
+        assert torch.equal(models[1].state_dict()[name], stored)
+
+
+@pytest.mark.parametrize("kind", [ItemKNN, RP3beta, ContentKNN])
+@pytest.mark.parametrize("neighbours", [2, 100])
+def test_a_fitted_neighbourhood_is_its_state(kind: type[Neighbourhood], neighbours: int) -> None:
+    """What is stored has shapes that are known before; a model that loads it is the same, whatever it was."""
+    content = {"text": np.random.default_rng(0).normal(size=(9, 4))}
+    fitted, fresh, other = (
+        kind(kind.Config.parse({"neighbours": neighbours}), worlds.inputs(matrix_of(seed, users=30), content))
+        for seed in (1, 1, 2)
+    )
+    fitted.fit()
+    other.fit()
+    everyone = torch.arange(30)
+    assert not fresh.score_block(everyone).any()
+    fresh.load_state_dict(fitted.state_dict())
+    assert torch.equal(fresh.score_block(everyone), fitted.score_block(everyone))
+    other.load_state_dict(fitted.state_dict())
+    other.by_user = fitted.by_user
+    assert torch.equal(other.score_block(everyone), fitted.score_block(everyone))
+    fitted.fit()
+    assert torch.equal(fresh.score_block(everyone), fitted.score_block(everyone))
+
+
+@pytest.mark.parametrize("kind", [ItemKNN, RP3beta, ContentKNN])
+def test_one_item_has_no_neighbours(kind: type[Neighbourhood]) -> None:
+    model = kind(kind.Config(), worlds.inputs(np.ones((3, 1), np.int64), {"text": np.ones((1, 2))}))
+    model.fit()
+    assert model.score_block(torch.arange(3)).tolist() == [[0.0], [0.0], [0.0]]

@@ -69,3 +69,33 @@ def test_nodes_without_neighbours_keep_a_share_of_their_own_embedding() -> None:
     embeddings = model.embed()
     torch.testing.assert_close(embeddings.user[2], model.user_id[2] / 3)
     torch.testing.assert_close(embeddings.item[3], model.item_id[3] / 3)
+
+
+def test_fifty_steps_of_adam_are_those_of_the_plain_form() -> None:
+    """The plain form: every layer of every node by dense products, gradients by autograd."""
+    generator = np.random.default_rng(3)
+    matrix = (generator.random((30, 20)) < 0.2).astype(np.int64)
+    config = LightGCNConfig(dim=8, layers=2, penalty_weight=0.05)
+    torch.manual_seed(3)
+    model = LightGCN(config, worlds.inputs(matrix))
+    user_id, item_id = (table.detach().clone().requires_grad_() for table in (model.user_id, model.item_id))
+    adjacency = dense_adjacency(matrix, 0.0)
+    optimisers = [torch.optim.Adam(tables, lr=0.05) for tables in (model.parameters(), (user_id, item_id))]
+    for step in range(50):
+        user, positive, negative = (torch.from_numpy(generator.integers(0, count, 64)) for count in (30, 20, 20))
+        nodes = propagated(adjacency, torch.cat([user_id, item_id]), config.layers)
+        users, items = nodes[:30], nodes[30:]
+        gaps = (users[user] * (items[positive] - items[negative])).sum(1)
+        squares = (user_id[user].square() + item_id[positive].square() + item_id[negative].square()).sum(1)
+        plain = -F.logsigmoid(gaps).mean() + config.penalty_weight * squares.mean()
+        found = torch.stack(list(model.loss(Batch(user, positive, negative), Draws(0, step)).values())).sum()
+        torch.testing.assert_close(found, plain, rtol=1e-8, atol=1e-8)
+        for optimiser, loss in zip(optimisers, (found, plain), strict=True):
+            optimiser.zero_grad()
+            loss.backward()
+        torch.testing.assert_close(model.user_id.grad, user_id.grad, rtol=1e-8, atol=1e-8)
+        torch.testing.assert_close(model.item_id.grad, item_id.grad, rtol=1e-8, atol=1e-8)
+        for optimiser in optimisers:
+            optimiser.step()
+    torch.testing.assert_close(model.user_id.detach(), user_id.detach(), rtol=1e-8, atol=1e-8)
+    torch.testing.assert_close(model.item_id.detach(), item_id.detach(), rtol=1e-8, atol=1e-8)

@@ -23,7 +23,7 @@ def models(name: Annotated[str | None, typer.Argument(help="Show this model's se
             trained = issubclass(kind, Recommender)
             uses = ("trained" if trained else "closed form") + (", uses features" if kind.modal else "")
             presets = "intended, official" if hasattr(kind.Config, "official") else "one preset"
-            print(f"{key:<14}{uses:<26}{presets:<22}{kind.source}")
+            print(f"{key:<14}{uses:<28}{presets:<22}{kind.source}")
         return
     kind = MODELS[name]
     official: Any = getattr(kind.Config, "official", lambda: None)()

@@ -6,10 +6,12 @@ Nodes are numbered users first, then items: A = [[0, R], [Rᵀ, 0]].
 from __future__ import annotations
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from palate.graph.operator import SparseOperator
+from palate.graph.powers import mean_of_powers, mean_of_powers_at
 from palate.graph.rows import Rows, pointers
 
 
@@ -45,15 +47,19 @@ class Bipartite:
         pointer = np.concatenate([by_user.pointer, by_user.size + self.by_item.pointer[1:]])
         return Rows(pointer, np.concatenate([by_user.columns + np.int32(self.users), self.by_item.columns]), nodes)
 
-    def normalised(self, degree_epsilon: float = 0.0) -> SparseOperator:
+    def normalised(self, degree_epsilon: float = 0.0, dtype: torch.dtype | None = None) -> SparseOperator:
         """Â = D^-1/2 A D^-1/2 with D = degrees + `degree_epsilon`; isolated nodes have zero rows.
+
+        Args:
+            degree_epsilon: 0 or more.
+            dtype: of its values; None is torch's default.
 
         Source: LightGCN (He et al., SIGIR 2020), equation 3.
         """
         adjacency = self.adjacency()
         scale = inverse_root(adjacency.lengths + degree_epsilon)
         values = scale[adjacency.row_of_entry()] * scale[adjacency.columns]
-        return SparseOperator(adjacency, values, symmetric=True)
+        return SparseOperator(adjacency, values, symmetric=True, dtype=dtype)
 
     def mean(self) -> SparseOperator:
         """D^-1 A: the mean over a node's neighbours, users and items; isolated nodes have zero rows."""
@@ -104,8 +110,17 @@ def mean_of_layers(operator: SparseOperator, table: Tensor, layers: int) -> Tens
         table: E, nodes × d.
         layers: number of hops, 0 or more.
     """
-    total, current = table, table
-    for _ in range(layers):
-        current = operator(current)
-        total = total + current
-    return total / (layers + 1)
+    return mean_of_powers(operator, table, layers)
+
+
+def mean_of_layers_at(operator: SparseOperator, table: Tensor, layers: int, nodes: Tensor) -> tuple[Tensor, Tensor]:
+    """The rows `nodes` of `mean_of_layers` and of E itself, at less cost than all rows.
+
+    Args:
+        operator, table, layers: see `mean_of_layers`.
+        nodes: int64; they may repeat.
+
+    Returns:
+        Two tensors, len(nodes) × d.
+    """
+    return mean_of_powers_at(operator, table, layers, nodes)

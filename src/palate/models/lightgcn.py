@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 from pydantic import Field
 from torch import Tensor
-from torch.nn import functional as F
 
 from palate.core.config import Config
+from palate.core.search import Range, Space
 from palate.core.seeds import Draws
 from palate.dataset.inputs import ModelInputs
-from palate.graph.bipartite import mean_of_layers
+from palate.graph.bipartite import mean_of_layers, mean_of_layers_at
 from palate.models.base import MODELS, Batch, Embeddings, Needs, Recommender
 from palate.models.layers import node_table
 from palate.models.losses import batch_squared, bpr
@@ -32,6 +34,7 @@ class LightGCN(Recommender):
     Config = LightGCNConfig
     title = "LightGCN"
     source = "He et al., SIGIR 2020"
+    search: ClassVar[Space] = {"layers": Range(1, 4, whole=True), "penalty_weight": Range(1e-5, 0.1, log=True)}
     needs = Needs(negatives=1)
 
     def __init__(self, config: LightGCNConfig, inputs: ModelInputs) -> None:
@@ -42,22 +45,22 @@ class LightGCN(Recommender):
         self.item_id = node_table(inputs.items, config.dim)
         self.adjacency = inputs.train.normalised(config.degree_epsilon)
 
+    def table(self) -> Tensor:
+        """E, users first: (U + I) × d."""
+        return torch.cat([self.user_id, self.item_id])
+
     def propagate(self) -> tuple[Tensor, Tensor]:
         """Final user (U × d) and item (I × d) rows."""
-        nodes = mean_of_layers(self.adjacency, torch.cat([self.user_id, self.item_id]), self.config.layers)
+        nodes = mean_of_layers(self.adjacency, self.table(), self.config.layers)
         return nodes[: self.users], nodes[self.users :]
 
     def loss(self, batch: Batch, draws: Draws) -> dict[str, Tensor]:
         """`bpr` and `penalty`."""
         assert batch.negatives is not None
-        user, item = self.propagate()
-        rows = F.embedding(batch.users, user), F.embedding(batch.positives, item), F.embedding(batch.negatives, item)
-        own = (
-            F.embedding(batch.users, self.user_id),
-            F.embedding(batch.positives, self.item_id),
-            F.embedding(batch.negatives, self.item_id),
-        )
-        return {"bpr": bpr(*rows), "penalty": self.config.penalty_weight * batch_squared(*own)}
+        nodes = torch.cat([batch.users, batch.positives + self.users, batch.negatives + self.users])
+        final, own = mean_of_layers_at(self.adjacency, self.table(), self.config.layers, nodes)
+        penalty = batch_squared(*own.chunk(3))
+        return {"bpr": bpr(*final.chunk(3)), "penalty": self.config.penalty_weight * penalty}
 
     @torch.inference_mode()
     def embed(self) -> Embeddings:

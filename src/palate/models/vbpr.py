@@ -1,0 +1,132 @@
+"""VBPR (He & McAuley, AAAI 2016): factors of users and items, and factors by which users like what content shows."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from palate.core.config import Config
+from palate.core.search import Choice, Range, Space
+from palate.core.seeds import Draws
+from palate.dataset.inputs import ModelInputs
+from palate.models.base import MODELS, Batch, Embeddings, Needs, Recommender
+from palate.models.layers import FeatureTable, key_of, node_table, require_features
+from palate.models.losses import batch_squared, bpr
+from palate.models.projecting import project
+
+
+class VBPRConfig(Config):
+    """Settings of VBPR."""
+
+    dim: int = Field(default=64, ge=1, description="width K of the factors γ of users and items")
+    content_dim: int = Field(default=64, ge=1, description="width D of the content factors θ of users")
+    item_bias: bool = Field(default=True, description="β_i, a bias of each item")
+    content_bias: bool = Field(default=True, description="β'ᵀ f_i, what all users think of the content")
+    penalty_weight: float = Field(default=1e-4, ge=0, description="λ of the squared norms of the batch's γ, θ and β_i")
+    kernel_penalty_weight: float = Field(default=0.0, ge=0, description="λ_E of the squares of E and β'")
+
+
+@MODELS.register("vbpr")
+class VBPR(Recommender):
+    """s(u, i) = γ_u · γ_i + θ_u · E f_i + β_i + β'ᵀ f_i (equation 4 without what is the same for all items of a user).
+
+    f_i are the features of all modalities side by side, so E f_i is a sum over modalities of E_m f_im; a modality that
+    an item lacks is left out of it.
+
+    Args:
+        config: settings.
+        inputs: at least one modality in `features`.
+
+    Raises:
+        ConfigError: when there is no modality.
+    """
+
+    Config = VBPRConfig
+    title = "VBPR"
+    source = "He & McAuley, AAAI 2016"
+    search: ClassVar[Space] = {
+        "penalty_weight": Range(1e-5, 0.1, log=True),
+        "kernel_penalty_weight": Range(1e-8, 1e-3, log=True),
+    }
+    needs = Needs(negatives=1)
+    modal = True
+
+    def __init__(self, config: VBPRConfig, inputs: ModelInputs) -> None:
+        super().__init__(config, inputs)
+        require_features(self.title, inputs.features)
+        self.config = config
+        self.modalities = tuple(inputs.features)
+        self.user_id = node_table(inputs.users, config.dim)
+        self.item_id = node_table(inputs.items, config.dim)
+        self.user_content = node_table(inputs.users, config.content_dim)
+        self.features = nn.ModuleDict()
+        self.kernels = nn.ParameterDict()
+        for name, features in inputs.features.items():
+            self.features[key_of(name)] = FeatureTable(features)
+            kernel = node_table(config.content_dim, features.width)
+            # β' is one more row of E, so that the features are gone through once.
+            extra = torch.zeros(int(config.content_bias), features.width)
+            self.kernels[key_of(name)] = nn.Parameter(torch.cat([kernel.detach(), extra]))
+        self.bias = nn.Parameter(torch.zeros(inputs.items, 1)) if config.item_bias else None
+
+    def content(self, items: Tensor) -> Tensor:
+        """E f_i, and β'ᵀ f_i as one more column where there is one, of distinct items (B × D or D + 1)."""
+        parts: list[Tensor] = []
+        for name in self.modalities:
+            table = self.features[key_of(name)]
+            assert isinstance(table, FeatureTable)
+            parts.append(project(table, items, self.kernels[key_of(name)]))
+        return torch.stack(parts).sum(0)
+
+    def user_rows(self, users: Tensor) -> Tensor:
+        """γ_u ‖ θ_u, and 1 where items have a bias."""
+        parts = [F.embedding(users, self.user_id), F.embedding(users, self.user_content)]
+        if self.biased:
+            parts.append(parts[0].new_ones(len(users), 1))
+        return torch.cat(parts, 1)
+
+    def item_rows(self, items: Tensor) -> Tensor:
+        """γ_i ‖ E f_i, and β_i + β'ᵀ f_i where there is either, of distinct items."""
+        content = self.content(items)
+        width = self.config.content_dim
+        parts = [F.embedding(items, self.item_id), content[:, :width]]
+        biases = [content[:, width:]] if self.config.content_bias else []
+        if self.bias is not None:
+            biases.append(F.embedding(items, self.bias))
+        if biases:
+            parts.append(torch.stack(biases).sum(0))
+        return torch.cat(parts, 1)
+
+    @property
+    def biased(self) -> bool:
+        """Vectors have one more column for what all users think of an item."""
+        return self.config.item_bias or self.config.content_bias
+
+    def loss(self, batch: Batch, draws: Draws) -> dict[str, Tensor]:
+        """`bpr`; `penalty`; `kernel_penalty` where it has a weight."""
+        assert batch.negatives is not None
+        config = self.config
+        # An item that several rows share is projected once.
+        items = torch.cat([batch.positives, batch.negatives])
+        distinct, place = torch.unique(items, return_inverse=True)
+        user = self.user_rows(batch.users)
+        positive, negative = self.item_rows(distinct).index_select(0, place).chunk(2)
+        factors = (user[:, : config.dim + config.content_dim], positive[:, : config.dim], negative[:, : config.dim])
+        penalty = batch_squared(*factors)
+        if self.bias is not None:
+            penalty = penalty + batch_squared(*F.embedding(items, self.bias).chunk(2))
+        terms = {"bpr": bpr(user, positive, negative), "penalty": config.penalty_weight * penalty}
+        if config.kernel_penalty_weight:
+            squares = torch.stack([kernel.square().sum() for kernel in self.kernels.values()]).sum()
+            terms["kernel_penalty"] = config.kernel_penalty_weight * squares
+        return terms
+
+    @torch.inference_mode()
+    def embed(self) -> Embeddings:
+        """The vectors whose inner product is the score."""
+        users, items = (torch.arange(len(table), device=table.device) for table in (self.user_id, self.item_id))
+        return Embeddings(self.user_rows(users), self.item_rows(items))
