@@ -49,6 +49,7 @@ class VBPR(Recommender):
     title = "VBPR"
     source = "He & McAuley, AAAI 2016"
     search: ClassVar[Space] = {
+        "content_dim": Choice((16, 32, 64)),
         "penalty_weight": Range(1e-5, 0.1, log=True),
         "kernel_penalty_weight": Range(1e-8, 1e-3, log=True),
     }
