@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import tracemalloc
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -244,3 +245,41 @@ def test_listing_encoders_loads_nothing_heavy() -> None:
     assert listed.returncode == 0
     assert "('minilm', 'text')" in listed.stdout
     assert "minilm" in ENCODERS
+
+
+class Heavy:
+    """Files of fifty kilobytes, by number: what is read of them must not stay."""
+
+    modality = "audio"
+    identity = "heavy 1"
+    width = 2
+    batch_size = 8
+
+    def content(self, value: int) -> bytes:
+        return value.to_bytes(4) + bytes(50_000)
+
+    def size(self, value: int) -> int:
+        return 1
+
+    def prepare(self, value: int) -> NDArray[np.float32]:
+        return np.full(12_500, value, dtype=np.float32)
+
+    def encode_ready(self, ready: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
+        return np.stack([array[:2] for array in ready])
+
+    def encode_batch(self, values: Sequence[int]) -> NDArray[np.float32]:
+        return self.encode_ready([self.prepare(value) for value in values])
+
+
+def test_memory_does_not_grow_with_the_content_of_the_items(tmp_path: Path) -> None:
+    def peak(count: int) -> int:
+        cache = RowCache(tmp_path / str(count), "heavy 1")
+        tracemalloc.start()
+        encode(list(range(count)), Heavy(), ids=names(count), cache=cache, quiet=True)
+        found = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return found
+
+    peak(200)
+    # A row of two numbers, an id, a digest and their places; a file's bytes would be 50,000.
+    assert (peak(1200) - peak(400)) / 800 < 1000

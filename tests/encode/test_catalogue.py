@@ -147,6 +147,32 @@ def test_media_that_moved_away_do_not_wipe_out_what_was_stored(full: Path, tmp_p
     assert [name for name, _ in encode_all(full, quiet=True).skipped] == ["audio", "image"]
 
 
+def test_every_file_that_failed_is_named_with_its_reason(tmp_path: Path) -> None:
+    ids = [f"i{number}" for number in range(9)]
+    items = pl.DataFrame({"item_id": ids, "image": [f"{item}.png" for item in ids]})
+    for number, item in enumerate(ids):
+        Image.new("RGB", (30, 40), (20 * number, 90, 10)).save(tmp_path / f"{item}.png")
+    whole = (tmp_path / "i1.png").read_bytes()
+    bad = {"i1": whole[:40], "i2": b"", "i3": b"notes", "i5": whole[:60], "i7": b"notes", "i8": b"\0\1\2"}
+    for item, data in bad.items():
+        (tmp_path / f"{item}.png").write_bytes(data)
+    rows = pl.DataFrame({"user_id": ["u"] * 9, "item_id": ids})
+    at = tmp_path / "shop"
+    Catalogue.of(rows, items, media_root=str(tmp_path)).save(at)
+    report = encode_all(at, quiet=True)
+    failed = pl.read_csv(at / "features" / "image" / "failed.csv")
+    assert failed["item_id"].to_list() == list(bad)
+    assert failed["file"].to_list() == [f"{item}.png" for item in bad]
+    assert dict(report.summaries[0].failed) == dict(failed.select("item_id", "reason").iter_rows())
+    for item, words in (("i1", "damaged"), ("i2", "empty"), ("i3", "looks like text"), ("i8", "of another kind")):
+        assert words in failed.row(by_predicate=pl.col("item_id") == item, named=True)["reason"]
+    assert "failed: 1 more; all 6 are named in" in str(report)
+    for item in bad:
+        Image.new("RGB", (30, 40), (200, 90, 10)).save(tmp_path / f"{item}.png")
+    assert "failed.csv" not in str(encode_all(at, quiet=True))
+    assert not (at / "features" / "image" / "failed.csv").exists()
+
+
 def test_categories_too_rare_to_matter_skip_their_modality(tmp_path: Path) -> None:
     at = shop(tmp_path, title=list(IDS), genres=["p", "q", "r", None])
     report = encode_all(at, quiet=True)

@@ -105,3 +105,16 @@ def test_columns_are_found_by_name_and_keep_their_categories_apart() -> None:
         item_categories(items, ["genre"])
     with pytest.raises(DataError, match="no column of categories; looked for genres"):
         item_categories(items.select("item_id"))
+
+
+def test_items_share_their_labels_in_memory() -> None:
+    items = pl.DataFrame({"item_id": ["1", "2", "3"], "genres": ["x|y", "y", "x"], "brand": ["x", "x", None]})
+    first, second, third = item_categories(items)
+    assert first == (("genres", "x"), ("genres", "y"), ("brand", "x"))
+    assert second == (("genres", "y"), ("brand", "x"))
+    assert first is not None
+    assert second is not None
+    assert third is not None
+    assert first[1] is second[0]
+    assert first[2] is second[1]
+    assert first[0] is third[0]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tracemalloc
 from pathlib import Path
 
 import polars as pl
@@ -89,3 +90,11 @@ def test_one_file_per_item_and_none_for_empty_cells(root: Path) -> None:
         media_files(items, "image", root, ["covr"])
     with pytest.raises(ConfigError, match="one column, not from 2"):
         media_files(items, "image", root, ["image", "cover"])
+
+
+def test_reading_a_small_file_asks_for_little_memory_whatever_the_limit(root: Path) -> None:
+    tracemalloc.start()
+    assert read(root, "posters/1.jpg", most=1 << 28) == b"picture"
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 1 << 20

@@ -43,9 +43,12 @@ def models(name: Annotated[str | None, typer.Argument(help="Show this model's se
 @app.command()
 def demo(
     out: Annotated[Path, typer.Option("-o", "--out", help="Folder of the demonstration.")] = Path("demo"),
-    user: Annotated[str, typer.Option(help="Whose recommendations to show.")] = "196",
+    user: Annotated[
+        str | None, typer.Option(help="Whose recommendations to show; default: one that the data have.")
+    ] = None,
+    data: Annotated[Path | None, typer.Option("--data", help="A catalogue of yours instead of MovieLens-100K.")] = None,
 ) -> None:
-    """MovieLens-100K from its source to a table of test figures and one user's recommendations."""
+    """From content to a table of test figures and one user's recommendations: MovieLens-100K, or your catalogue."""
     from palate.demo import run_demo
 
-    run_demo(out, user, show_table=print_table, say=print)
+    run_demo(out, user, data, show_table=print_table, say=print)

@@ -158,6 +158,7 @@ class EncodeSummary:
         failed: items whose content could not be encoded, with the reason; they count as absent in the features.
         notes: what else should be known, such as damaged cache files.
         seconds: wall-clock time.
+        listed: the file that names all that failed, where there is one.
     """
 
     name: str
@@ -169,6 +170,7 @@ class EncodeSummary:
     failed: tuple[tuple[str, str], ...]
     notes: tuple[str, ...]
     seconds: float
+    listed: str = ""
 
     def __str__(self) -> str:
         present = self.items - self.absent - len(self.failed)
@@ -180,7 +182,8 @@ class EncodeSummary:
         lines += [f"  note: {note}" for note in self.notes]
         lines += [f"  failed: item '{item}': {reason}" for item, reason in self.failed[:5]]
         if len(self.failed) > 5:
-            lines.append(f"  failed: {len(self.failed) - 5:,} more")
+            more = f"; all {len(self.failed):,} are named in {self.listed}" if self.listed else ""
+            lines.append(f"  failed: {len(self.failed) - 5:,} more{more}")
         return "\n".join(lines)
 
 

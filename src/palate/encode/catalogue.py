@@ -14,9 +14,9 @@ from palate.core.errors import ConfigError, DataError, MissingDependency, neares
 from palate.encode.base import ENCODERS, Encoder, EncodeSummary, Fitting, build_encoder, encode
 from palate.encode.categories import CategoriesEncoder, category_columns, item_categories
 from palate.encode.knowledge import KnowledgeConfig, encode_knowledge, item_entities
-from palate.encode.media import media_files
+from palate.encode.media import MediaFile, media_files
 from palate.encode.precomputed import PrecomputedSummary, read_precomputed
-from palate.encode.store import FeatureStore, RowCache
+from palate.encode.store import FAILED, FeatureStore, RowCache
 from palate.encode.text import TEXT_COLUMNS, item_texts
 from palate.ingest.catalogue import Catalogue
 from palate.ingest.folders import FeatureFile
@@ -213,8 +213,22 @@ def _encode_one(
             where=str(folder),
             do="name the columns that hold it with --columns; what was stored before is kept",
         )
-    FeatureStore(folder).save(features)
-    return summary
+    target = FeatureStore(folder).save(features, _failures(summary, ids, inputs))
+    return dataclasses.replace(summary, listed=str(target / FAILED)) if summary.failed else summary
+
+
+def _failures(summary: EncodeSummary, ids: Sequence[str], inputs: Sequence[Any]) -> pl.DataFrame:
+    """Item, file and reason of all that failed."""
+    reasons = dict(summary.failed)
+    rows = [(item, value, reasons[item]) for item, value in zip(ids, inputs, strict=True) if item in reasons]
+    return pl.DataFrame(
+        {
+            "item_id": [item for item, _, _ in rows],
+            "file": [value.cell if isinstance(value, MediaFile) else None for _, value, _ in rows],
+            "reason": [reason for _, _, reason in rows],
+        },
+        schema={"item_id": pl.String, "file": pl.String, "reason": pl.String},
+    )
 
 
 def take_file(folder: Path, file: FeatureFile, item_ids: Sequence[str]) -> None:

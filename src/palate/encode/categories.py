@@ -152,8 +152,10 @@ def item_categories(
             .with_columns(pl.col("label").str.strip_chars())
             .filter(pl.col("label").is_not_null() & (pl.col("label") != ""))
         )
+        # Items share their labels: a hundred thousand hold as many references, not as many texts.
+        pairs: dict[str, tuple[str, str]] = {}
         for row, label in labels.iter_rows():
-            found[row].append((name, label))
+            found[row].append(pairs.setdefault(label, (name, label)))
     return [tuple(labels) if labels else None for labels in found]
 
 

@@ -19,7 +19,7 @@ from palate.core.errors import ArtefactError, ConfigError, DataError, unknown_na
 _ADDRESS = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]+:")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class MediaFile:
     """One cell of a media column.
 
@@ -86,7 +86,8 @@ class MediaFile:
             if not path.is_file():
                 raise DataError(f"'{shown}' is {'no plain file' if path.exists() else 'missing'}")
             with open(path, "rb") as stream:
-                data = stream.read(most + 1)
+                # The buffer is as large as what is asked for: not the limit for each small file.
+                data = stream.read(min(most, os.fstat(stream.fileno()).st_size) + 1)
         except OSError as error:
             raise DataError(f"'{shown}' cannot be read: {error.strerror or error}") from None
         if not data:

@@ -43,6 +43,7 @@ VERSION = 1
 DIGEST_BYTES = 32
 
 _MATRIX, _PRESENT, _IDS = "matrix.npy", "present.npy", "ids.parquet"
+FAILED = "failed.csv"
 
 
 class FeatureStore:
@@ -63,14 +64,21 @@ class FeatureStore:
             path.name for path in self.folder.iterdir() if path.name[0] != "." and (path / MANIFEST).is_file()
         )
 
-    def save(self, features: Features) -> Path:
-        """Store `features` under their name; features of that name are replaced in one step. Gives the folder."""
+    def save(self, features: Features, failed: pl.DataFrame | None = None) -> Path:
+        """Store `features` under their name; features of that name are replaced in one step. Gives the folder.
+
+        Args:
+            failed: what could not be encoded and why, one row each; kept beside the rows as `failed.csv`.
+        """
         target = self.folder / features.name
         with atomic_folder(target, replace=True) as folder:
             _write_array(folder / _MATRIX, features.matrix)
             _write_array(folder / _PRESENT, features.present)
             with atomic_path(folder / _IDS) as path:
                 pl.DataFrame({"item_id": pl.Series(features.ids, dtype=pl.String)}).write_parquet(path)
+            if failed is not None and failed.height:
+                with atomic_path(folder / FAILED) as path:
+                    failed.write_csv(path)
             facts = {
                 "name": features.name,
                 "encoder": features.encoder,

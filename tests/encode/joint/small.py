@@ -14,6 +14,7 @@ from palate.encode.joint.content import ContentBatch, read_content
 from palate.encode.joint.model import JointNetwork, Sight
 from palate.encode.joint.settings import JointConfig
 from palate.encode.joint.tokens import Vocabulary
+from palate.encode.joint.warm import WarmStart
 from palate.ingest.catalogue import Catalogue
 from palate.ingest.sources.synthetic import SyntheticConfig, make_synthetic
 
@@ -72,6 +73,12 @@ def small_content() -> tuple[ContentBatch, Vocabulary]:
         content, vocabulary, failed = read_content(Catalogue.load(folder), small_config(), 0, quiet=True)
     assert not failed
     return content, vocabulary
+
+
+@functools.cache
+def small_warm_start() -> WarmStart:
+    """What the words and patches of the small content start from, with `warm_start="both"`."""
+    return WarmStart.read(small_config(warm_start="both"), small_content()[1])
 
 
 def gradient_sizes(network: JointNetwork) -> dict[str, Tensor]:

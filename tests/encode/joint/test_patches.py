@@ -5,7 +5,14 @@ from __future__ import annotations
 import torch
 
 from encode.joint.small import small_config, small_content
-from palate.encode.joint.patches import channel_statistics, fit_codebook, nearest_codes, normalise, to_patches
+from palate.encode.joint.patches import (
+    channel_statistics,
+    fit_codebook,
+    nearest_codes,
+    normalise,
+    to_patches,
+    to_pixels,
+)
 
 
 def test_a_patch_is_the_square_of_pixels_at_its_place() -> None:
@@ -16,6 +23,7 @@ def test_a_patch_is_the_square_of_pixels_at_its_place() -> None:
         for column in range(3):
             square = pixels[:, 2 * row : 2 * row + 2, 2 * column : 2 * column + 2]
             assert torch.equal(patches[:, 3 * row + column], square.reshape(2, -1))
+    assert torch.equal(to_pixels(patches, 2), pixels)
 
 
 def test_normalised_pixels_have_mean_zero_and_deviation_one_by_channel() -> None:

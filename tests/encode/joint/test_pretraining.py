@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 
-from encode.joint.small import gradient_sizes, small_config, small_content, small_world
+from encode.joint.small import gradient_sizes, small_config, small_content, small_warm_start, small_world
 from palate.core.artefact import tensor_digest
 from palate.core.errors import ArtefactError, DataError, Interrupted
 from palate.core.seeds import Draws
@@ -21,6 +21,7 @@ from palate.encode.joint.model import JointNetwork
 from palate.encode.joint.objective import joint_loss
 from palate.encode.joint.pretraining import ItemBatches, pretrain_joint, split_pairs, train_joint
 from palate.encode.joint.probes import masked_losses
+from palate.encode.joint.warm import WarmStart
 
 
 def network_for(**changes: Any) -> JointNetwork:
@@ -112,10 +113,14 @@ def test_the_same_seed_gives_the_same_bits_and_another_does_not() -> None:
     assert digests[0] == digests[1] != digests[2]
 
 
-def test_a_training_that_was_stopped_ends_with_the_same_bits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("warm_start", ["none", "both"])
+def test_a_training_that_was_stopped_ends_with_the_same_bits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, warm_start: str
+) -> None:
     content, vocabulary = small_content()
-    config = small_config(epochs=3)
-    whole = train_joint(content, vocabulary, config, 1, quiet=True)
+    config = small_config(epochs=3, warm_start=warm_start)
+    warm = small_warm_start() if warm_start == "both" else WarmStart()
+    whole = train_joint(content, vocabulary, config, 1, quiet=True, warm=warm)
     plain, calls = joint_loss, [0]
 
     def stopped(network: JointNetwork, batch: Any, draws: Draws) -> Any:
@@ -127,11 +132,13 @@ def test_a_training_that_was_stopped_ends_with_the_same_bits(tmp_path: Path, mon
     monkeypatch.setattr(pretraining, "joint_loss", stopped)
     for _ in range(2):
         with pytest.raises(Interrupted, match="nothing is lost"):
-            train_joint(content, vocabulary, config, 1, folder=tmp_path, quiet=True)
-    resumed = train_joint(content, vocabulary, config, 1, folder=tmp_path, quiet=True)
+            train_joint(content, vocabulary, config, 1, folder=tmp_path, quiet=True, warm=warm)
+    resumed = train_joint(content, vocabulary, config, 1, folder=tmp_path, quiet=True, warm=warm)
     assert tensor_digest(resumed[0].state_dict()) == tensor_digest(whole[0].state_dict())
     for one, other in zip(resumed[1].history, whole[1].history, strict=True):
         assert {**one, "seconds": 0} == {**other, "seconds": 0}
+    with pytest.raises(ArtefactError, match="other settings"):
+        train_joint(content, vocabulary, config, 1, folder=tmp_path, quiet=True, warm=replace(warm, identity="other"))
 
 
 def test_pretraining_from_a_catalogue_reports_and_stores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

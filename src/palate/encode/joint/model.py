@@ -15,6 +15,7 @@ from palate.core.seeds import torch_generator
 from palate.encode.joint.patches import nearest_codes, normalise
 from palate.encode.joint.settings import JointConfig
 from palate.encode.joint.tokens import MASK, PAD
+from palate.encode.joint.warm import MAP_WIDTH, WORD_WIDTH, PictureMap, WarmStart
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,8 @@ class Sight:
         text: bool, B; likewise.
         masked_patches: bool, B × P, patches of which the place alone is seen; None for none.
         masked_words: bool, B × T, likewise.
+        features: float, B × P × 112, what `look` gives of these patches, where it was worked out before; not used
+            together with masked patches.
     """
 
     patches: Tensor
@@ -36,6 +39,7 @@ class Sight:
     text: Tensor
     masked_patches: Tensor | None = None
     masked_words: Tensor | None = None
+    features: Tensor | None = None
 
 
 class Expert(nn.Module):
@@ -120,6 +124,7 @@ class JointNetwork(nn.Module):
     mean: Tensor
     deviation: Tensor
     centres: Tensor
+    word_features: Tensor
 
     def __init__(self, config: JointConfig, words: int, seed: int = 0) -> None:
         super().__init__()
@@ -141,7 +146,20 @@ class JointNetwork(nn.Module):
         self.register_buffer("mean", torch.zeros(3))
         self.register_buffer("deviation", torch.ones(3))
         self.register_buffer("centres", torch.zeros(config.codes, config.patch_width))
+        # Last, so that the other first weights are those of a cold start.
+        self.word_map = nn.Linear(WORD_WIDTH, width, bias=False) if config.warm_words else None
+        self.patch_map = nn.Linear(MAP_WIDTH, width, bias=False) if config.warm_patches else None
+        self.picture_map = PictureMap() if config.warm_patches else None
+        if config.warm_words:
+            self.register_buffer("word_features", torch.zeros(words, WORD_WIDTH))
         self.reset_parameters(seed)
+
+    def start_from(self, warm: WarmStart) -> None:
+        """Take the frozen features of a warm start that the settings ask for."""
+        if warm.words is not None:
+            self.word_features = warm.words
+        if self.picture_map is not None:
+            self.picture_map.load_state_dict(warm.picture)
 
     def reset_parameters(self, seed: int) -> None:
         """Normal weights of deviation 1/√inputs, those before a residual divided by √(2 layers); zero biases.
@@ -150,6 +168,8 @@ class JointNetwork(nn.Module):
         """
         generator = torch_generator(seed, "joint", "weights")
         for name, parameter in self.named_parameters():
+            if not parameter.requires_grad:
+                continue
             if "norm." in name:
                 nn.init.ones_(parameter) if name.endswith("weight") else nn.init.zeros_(parameter)
             elif name.endswith("bias"):
@@ -162,12 +182,20 @@ class JointNetwork(nn.Module):
     def forward(self, sight: Sight) -> Tensor:
         """States, B × (1 + P + T) × width: [CLS], patches, words; zero where nothing is in view."""
         rows, length = sight.words.shape
-        patches = self.patches(sight.patches) + self.patch_places + self.kinds[0]
+        patches = self.patches(sight.patches)
+        if self.patch_map is not None:
+            known = sight.features if sight.masked_patches is None else None
+            seen_there = self.look(sight.patches, sight.masked_patches) if known is None else known
+            patches = patches + self.patch_map(seen_there)
+        patches = patches + self.patch_places + self.kinds[0]
         if sight.masked_patches is not None:
             hidden = self.hidden_patch + self.patch_places + self.kinds[0]
             patches = torch.where(sight.masked_patches.unsqueeze(-1), hidden, patches)
         ids = sight.words if sight.masked_words is None else sight.words.masked_fill(sight.masked_words, MASK)
-        words = self.words(ids) + self.word_places[:length] + self.kinds[1]
+        words = self.words(ids)
+        if self.word_map is not None:
+            words = words + self.word_map(F.embedding(ids, self.word_features))
+        words = words + self.word_places[:length] + self.kinds[1]
         seen = torch.cat(
             [
                 torch.ones(rows, 1, dtype=torch.bool, device=ids.device),
@@ -195,8 +223,19 @@ class JointNetwork(nn.Module):
         """-log p(word) of each masked word in order; `masked`, `words`: B × T. Words' vectors are the head's too."""
         places = torch.nonzero(masked.flatten()).flatten()
         inner = states[:, 1 + self.config.patches :].flatten(0, 1).index_select(0, places)
-        scores = F.linear(F.gelu(self.word_head(inner)), self.words.weight, self.word_bias)
+        vectors = self.words.weight
+        if self.word_map is not None:
+            vectors = vectors + self.word_map(self.word_features)
+        scores = F.linear(F.gelu(self.word_head(inner)), vectors, self.word_bias)
         return F.cross_entropy(scores, words.flatten().index_select(0, places), reduction="none")
+
+    def look(self, patches: Tensor, masked: Tensor | None = None) -> Tensor | None:
+        """What the frozen map sees at each normalised patch, B × P × 112; None where patches start cold."""
+        if self.picture_map is None:
+            return None
+        channels = patches.unflatten(-1, (-1, 3))
+        pixels = (channels * self.deviation + self.mean).flatten(-2)
+        return self.picture_map(pixels, self.config.patch, masked)
 
     def patches_of(self, pixels: Tensor) -> Tensor:
         """uint8 pictures (B × S × S × 3) as normalised patches, B × P × 3p²."""

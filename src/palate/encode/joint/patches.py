@@ -6,6 +6,7 @@ tokenizer (BEiT v2) that was trained on ImageNet; a few hundred centres of raw p
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -45,6 +46,13 @@ def to_patches(pixels: Tensor, patch: int) -> Tensor:
     grid = side // patch
     cut = pixels.reshape(count, grid, patch, grid, patch, 3).permute(0, 1, 3, 2, 4, 5)
     return cut.reshape(count, grid * grid, 3 * patch * patch)
+
+
+def to_pixels(patches: Tensor, patch: int) -> Tensor:
+    """Squares put together again, the inverse of `to_patches`: N × G² × 3p² → N × Gp × Gp × 3."""
+    count, grid = patches.shape[0], math.isqrt(patches.shape[1])
+    cut = patches.reshape(count, grid, grid, patch, patch, 3).permute(0, 1, 3, 2, 4, 5)
+    return cut.reshape(count, grid * patch, grid * patch, 3)
 
 
 def channel_statistics(pixels: Tensor) -> tuple[Tensor, Tensor]:

@@ -26,6 +26,7 @@ from palate.encode.joint.patches import channel_statistics, fit_codebook
 from palate.encode.joint.probes import MaskedLosses, Partners, masked_losses, partner_choice
 from palate.encode.joint.settings import JointConfig
 from palate.encode.joint.tokens import Vocabulary
+from palate.encode.joint.warm import WarmStart, need_sources
 from palate.ingest.catalogue import Catalogue
 from palate.optimise.loop import Loop, Outcome
 from palate.optimise.settings import LoopConfig
@@ -118,6 +119,7 @@ def train_joint(
     *,
     folder: Path | None = None,
     quiet: bool = False,
+    warm: WarmStart | None = None,
 ) -> tuple[JointNetwork, Outcome, Tensor]:
     """Train the network on content; the same content, settings, seed and number of threads give the same bits.
 
@@ -128,18 +130,22 @@ def train_joint(
         seed: of everything.
         folder: where the checkpoint goes, so that a stopped training can go on; None keeps nothing.
         quiet: show no progress.
+        warm: the warm start that the settings ask for; read from the installed packages when None.
 
     Returns:
         The network with its best parameters, how training ended, and the held-out rows.
 
     Raises:
         DataError: when there is nothing to learn from.
+        MissingDependency: when the packages of the warm start are not installed.
         Interrupted, TrainingError, ArtefactError, ConfigError: see `Loop`.
     """
     learnt, held = split_pairs(content, config.held_out, seed)
     if len(learnt) == 0:
         raise DataError("no item is left to learn from", do="lower held_out, or bring more items")
+    warm = warm if warm is not None else WarmStart.read(config, vocabulary)
     network = JointNetwork(config, len(vocabulary), seed)
+    network.start_from(warm)
     pictures = content.pixels.index_select(0, learnt[content.picture.index_select(0, learnt)])
     network.mean, network.deviation = channel_statistics(pictures)
     network.centres = fit_codebook(pictures, network.mean, network.deviation, config, seed)
@@ -160,7 +166,7 @@ def train_joint(
             checkpoint_seconds=CHECKPOINT_SECONDS,
         ),
         seed=derive_seed(seed, "joint", "masks"),
-        identity=_identity(content, vocabulary, config, seed),
+        identity=_identity(content, vocabulary, config, seed, warm),
         folder=folder,
         validate=validate if len(held) else None,
         metric="score",
@@ -170,11 +176,12 @@ def train_joint(
     return network, outcome, held
 
 
-def _identity(content: ContentBatch, vocabulary: Vocabulary, config: JointConfig, seed: int) -> str:
+def _identity(content: ContentBatch, vocabulary: Vocabulary, config: JointConfig, seed: int, warm: WarmStart) -> str:
     # What moves neither the weights nor their order may change between two sittings.
     settings = config.model_dump_json(exclude={"device", "probe_partners", "max_pixels", "max_bytes", "anywhere"})
     words = "\x1f".join(vocabulary.words)
-    return hashlib.sha256(f"joint 1|{settings}|{seed}|{content.digest}|{words}".encode()).hexdigest()
+    facts = f"joint 1|{settings}|{seed}|{content.digest}|{words}|{warm.identity}"
+    return hashlib.sha256(facts.encode()).hexdigest()
 
 
 def pretrain_joint(
@@ -201,15 +208,17 @@ def pretrain_joint(
     Raises:
         ArtefactError: when `encoder_folder` exists and may not be replaced, or the catalogue is damaged.
         DataError: when no item has words or a picture, or nothing is left to learn from.
-        MissingDependency: without the `image` extra, where there are pictures.
+        MissingDependency: without the `image` extra, where there are pictures; without the extras of a warm start.
         Interrupted, TrainingError, ConfigError: see `Loop`.
     """
     settings = config if config is not None else JointConfig()
     # Said now, not after the training.
     JointEncoder.check_target(encoder_folder, replace)
+    need_sources(settings)
     content, vocabulary, failed = read_content(Catalogue.load(catalogue_folder), settings, seed, quiet=quiet)
-    training = cache_folder() / "joint" / _identity(content, vocabulary, settings, seed)[:16]
-    network, outcome, held = train_joint(content, vocabulary, settings, seed, folder=training, quiet=quiet)
+    warm = WarmStart.read(settings, vocabulary)
+    training = cache_folder() / "joint" / _identity(content, vocabulary, settings, seed, warm)[:16]
+    network, outcome, held = train_joint(content, vocabulary, settings, seed, folder=training, quiet=quiet, warm=warm)
     losses = masked_losses(network, content, held, seed) if len(held) else None
     asked = held[: settings.probe_partners]
     partners = partner_choice(network, content, asked, seed, quiet=quiet) if len(asked) > 1 else None

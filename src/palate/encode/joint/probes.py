@@ -140,6 +140,7 @@ def word_scores(
     # The last candidate is no picture at all.
     candidates = torch.cat([pictures, torch.zeros_like(pictures[:1])])
     shown = torch.arange(count + 1, device=device) < count
+    seen = network.look(candidates)
     with progress("choosing partners", count, "texts", quiet=quiet) as bar:
         for text in range(count):
             batch = content.take(rows[text : text + 1]).to(device)
@@ -149,16 +150,22 @@ def word_scores(
                 if bool(mask.any()):
                     for start in range(0, count + 1, _AT_ONCE):
                         chosen = slice(start, start + _AT_ONCE)
-                        scores[chosen, text] -= _text_loss(network, candidates[chosen], shown[chosen], batch, mask)
+                        looked = None if seen is None else seen[chosen]
+                        sight = (candidates[chosen], shown[chosen], looked)
+                        scores[chosen, text] -= _text_loss(network, sight, batch, mask)
             bar.advance()
     return scores[:-1], scores[-1]
 
 
-def _text_loss(network: JointNetwork, pictures: Tensor, shown: Tensor, batch: ContentBatch, mask: Tensor) -> Tensor:
+def _text_loss(
+    network: JointNetwork, candidates: tuple[Tensor, Tensor, Tensor | None], batch: ContentBatch, mask: Tensor
+) -> Tensor:
+    """-log p of the masked words of one text, for each candidate (patches, whether there is one, its features)."""
+    pictures, shown, seen = candidates
     size = len(pictures)
     words, gaps = batch.words.expand(size, -1), mask.expand(size, -1)
     yes = torch.ones(size, dtype=torch.bool, device=words.device)
-    states = network(Sight(pictures, words, shown, yes, masked_words=gaps))
+    states = network(Sight(pictures, words, shown, yes, masked_words=gaps, features=seen))
     return network.word_losses(states, gaps, words).reshape(size, -1).double().sum(1)
 
 

@@ -39,6 +39,9 @@ class JointConfig(Config):
     """Share of patches masked, in blocks."""
     word_share: float = Field(default=0.5, gt=0, lt=1)
     """Share of words masked."""
+    warm_start: Literal["none", "minilm", "efficientnet", "both"] = "none"
+    """Frozen features that words (minilm) or patches (efficientnet) have from the first step on, each through a linear
+    map that is trained and added to what is learnt anyway. They are stored with the encoder."""
     alone_share: float = Field(default=0.2, ge=0, le=1)
     """Share of pairs of which a step sees one modality alone, as BEiT-3 also learns from pictures and texts without
     partners; items that lack the other modality are encoded by what is learnt there."""
@@ -80,6 +83,16 @@ class JointConfig(Config):
         if self.fusion_layers > self.layers:
             raise ValueError(f"fusion_layers={self.fusion_layers} are more than layers={self.layers}")
         return self
+
+    @property
+    def warm_words(self) -> bool:
+        """Whether words start from MiniLM."""
+        return self.warm_start in ("minilm", "both")
+
+    @property
+    def warm_patches(self) -> bool:
+        """Whether patches start from EfficientNet-Lite0."""
+        return self.warm_start in ("efficientnet", "both")
 
     @property
     def grid(self) -> int:
