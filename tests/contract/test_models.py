@@ -10,7 +10,6 @@ import numpy as np
 import polars as pl
 import pytest
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 import worlds
@@ -21,12 +20,11 @@ from palate.dataset.dataset import Dataset
 from palate.dataset.inputs import ModelInputs
 from palate.encode.features import Features
 from palate.experiment import Run, fit, resolve
-from palate.graph.bipartite import Bipartite
-from palate.graph.rows import Rows
 from palate.ingest.catalogue import Catalogue
 from palate.measure.ranking import top_items
 from palate.models import MODELS, Model, Recommender
 from palate.models.classical.indexorder import IndexOrder
+from palate.study.verify import renumbered
 from palate.train.fitting import Fitted, TrainConfig, build, fit_model
 
 NAMES = list(MODELS)
@@ -256,25 +254,6 @@ def test_without_features_it_works_or_says_what_it_needs(name: str) -> None:
 USERS, ITEMS = 23, 31
 
 
-def permuted(inputs: ModelInputs, user: NDArray[np.int64], item: NDArray[np.int64]) -> ModelInputs:
-    """The same data where old user u is new user `user[u]`, and items likewise."""
-
-    def renumbered(pairs: Rows) -> Rows:
-        return Rows.from_pairs(user[pairs.row_of_entry()], item[pairs.columns], USERS, ITEMS)
-
-    assert inputs.dislikes is not None
-    assert inputs.entities is not None
-    new_rows = np.argsort(item)
-    return dataclasses.replace(
-        inputs,
-        train=Bipartite(renumbered(inputs.likes)),
-        seen=renumbered(inputs.seen),
-        features={name: value.take(new_rows) for name, value in inputs.features.items()},
-        dislikes=renumbered(inputs.dislikes),
-        entities=inputs.entities.take(new_rows),
-    )
-
-
 @pytest.mark.parametrize(("name", "preset"), [case for case in PRESETS if not issubclass(MODELS[case[0]], IndexOrder)])
 def test_renumbering_users_and_items_changes_nothing(name: str, preset: str) -> None:
     generator = np.random.default_rng(4)
@@ -290,7 +269,7 @@ def test_renumbering_users_and_items_changes_nothing(name: str, preset: str) -> 
     torch.set_default_dtype(torch.float64)
     try:
         torch.manual_seed(1)
-        one, other = kind(config, inputs), kind(config, permuted(inputs, user, item))
+        one, other = kind(config, inputs), kind(config, renumbered(inputs, user, item))
         if isinstance(one, Recommender):
             order = {USERS: np.argsort(user), ITEMS: np.argsort(item)}
             state = {

@@ -6,11 +6,12 @@ from pathlib import Path
 
 import ir_measures
 import numpy as np
+import polars as pl
 import pytest
 from ir_measures import nDCG
 
 import worlds
-from palate.core.errors import ArtefactError, ConfigError
+from palate.core.errors import ArtefactError, ConfigError, DataError
 from palate.dataset.dataset import Dataset
 from palate.encode.catalogue import take_file
 from palate.experiment import fit
@@ -90,3 +91,18 @@ def test_mistakes_are_named(tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     with pytest.raises(ArtefactError, match="exists already"):
         export_data(world(), "mmrec", tmp_path / "out")
+
+
+@pytest.mark.parametrize(("name", "form"), [("u\t1", "recbole"), ("u\n1", "mmrec")])
+def test_ids_that_would_break_a_file_are_refused_by_name(tmp_path: Path, name: str, form: str) -> None:
+    rows = worlds.interactions().with_columns(pl.col("user_id").replace("u1", name))
+    with pytest.raises(DataError, match="separates columns"):
+        export_data(worlds.dataset(worlds.catalogue(rows), split="random"), form, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_trec_refuses_ids_with_spaces(tmp_path: Path) -> None:
+    rows = worlds.interactions().with_columns(pl.col("user_id").replace("u1", "u 1"))
+    run = fit("popularity", worlds.dataset(worlds.catalogue(rows), split="random"), out=tmp_path / "run", quiet=True)
+    with pytest.raises(DataError, match="white space"):
+        export_trec(run, tmp_path / "trec")

@@ -43,6 +43,11 @@ def test_a_sound_run_stays_as_it_is(name: str, tmp_path: Path) -> None:
     assert "nothing changed" in found.text()
 
 
+def test_a_run_of_imputed_data_is_sound_too(tmp_path: Path) -> None:
+    run = fit("bm3", world().imputed("mean"), settings=SMALL, out=tmp_path / "run", quiet=True)
+    assert verify(run).sound
+
+
 def test_a_model_that_looks_at_row_numbers_is_caught(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = fit("lightgcn", world(), settings=SMALL, out=tmp_path / "run", quiet=True)
     honest = LightGCN.propagate

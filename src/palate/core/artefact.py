@@ -26,6 +26,7 @@ from palate.core.errors import ArtefactError
 
 R = TypeVar("R")
 
+METADATA = "palate"
 MANIFEST = "manifest.json"
 MAX_JSON_BYTES = 256 * 1024 * 1024
 
@@ -123,8 +124,10 @@ def write_tensors(target: Path, tensors: Mapping[str, Tensor], metadata: Mapping
         place = plain.untyped_storage().data_ptr()
         stored[name] = plain.clone() if place in seen else plain
         seen.add(place)
+    # The format keeps its entries in no particular order: as one entry they give the same bytes every time.
+    entries = {METADATA: json.dumps(dict(metadata), sort_keys=True)} if metadata else {}
     with atomic_path(target) as temporary:
-        save_file(stored, str(temporary), dict(metadata or {}))
+        save_file(stored, str(temporary), entries)
 
 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
@@ -138,7 +141,8 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         with safe_open(str(path), framework="pt", device="cpu") as stream:
             handle = cast(Any, stream)
             tensors = {name: cast(Tensor, handle.get_tensor(name)).clone() for name in handle.keys()}  # noqa: SIM118
-            return tensors, dict(cast("dict[str, str] | None", handle.metadata()) or {})
+            entries = dict(cast("dict[str, str] | None", handle.metadata()) or {})
+            return tensors, json.loads(entries[METADATA]) if METADATA in entries else entries
 
     return _guarded(path, read)
 

@@ -61,11 +61,6 @@ class Bipartite:
         values = scale[adjacency.row_of_entry()] * scale[adjacency.columns]
         return SparseOperator(adjacency, values, symmetric=True, dtype=dtype)
 
-    def mean(self) -> SparseOperator:
-        """D^-1 A: the mean over a node's neighbours, users and items; isolated nodes have zero rows."""
-        adjacency = self.adjacency()
-        return SparseOperator(adjacency, _inverse(adjacency.lengths)[adjacency.row_of_entry()])
-
     def user_block(self, degree_epsilon: float = 0.0) -> SparseOperator:
         """R̂ (U × I), the rows of users and columns of items of Â."""
         rows = self.by_item.transpose()

@@ -174,7 +174,7 @@ class Branch(nn.Module):
         self.features = FeatureTable(features)
         # Biases start away from zero: a row of zeros would otherwise be divided by its norm of zero.
         self.projection = None if projected is None else nn.Linear(features.width, projected)
-        width = projected or features.width
+        self.width = width = projected or features.width
         add_table(self, "preference", users, width, config.train_tables)
         self.hops = nn.ModuleList(Hop(config, config.dim if layer else width) for layer in range(config.layers))
 
@@ -278,8 +278,8 @@ class MMGCN(Recommender):
             return batch_squared(user_id, *item_id.chunk(2), *preferences)
         squares = batch_squared(user_id, item_id) / self.config.dim
         if self.config.penalised_preference in self.modalities:
-            table = self.branch(self.config.penalised_preference).preference
-            squares = squares + squared_norm(table).mean() / table.shape[1]
+            branch = self.branch(self.config.penalised_preference)
+            squares = squares + squared_norm(branch.preference).mean() / branch.width
         return squares
 
     def branch(self, name: str) -> Branch:

@@ -15,7 +15,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from palate.core.artefact import atomic_folder
-from palate.core.errors import ConfigError, unknown_name
+from palate.core.errors import ConfigError, DataError, unknown_name
 from palate.dataset.dataset import Dataset, Mask
 from palate.experiment import Run
 from palate.graph.rows import Rows
@@ -34,19 +34,22 @@ def export_data(dataset: Dataset, form: str, out: Path) -> list[str]:
         dataset: what to write.
         form: "mmrec" (NAME.inter with x_label, numbered ids, *_feat.npy, files of the ids) or "recbole" (benchmark
             files NAME.train.inter and so on, NAME.item, and NAME.MODALITY with a vector for each item that has one).
-        out: a new or empty folder.
+        out: a folder that does not exist yet.
 
     Returns:
         The names of the files.
 
     Raises:
-        ConfigError: for an unknown format, or a name that cannot be part of a file's.
+        ConfigError: for an unknown format.
+        DataError: for ids that the format cannot hold.
         ArtefactError: when something is in `out` already.
     """
     writers: dict[str, Callable[[Dataset, Path, str], None]] = {"mmrec": _mmrec, "recbole": _recbole}
     if form not in writers:
         raise ConfigError(unknown_name("format", form, writers), do=f"valid formats: {', '.join(writers)}")
     name = "".join(letter if letter.isalnum() or letter in "-_" else "-" for letter in dataset.catalogue.name) or "data"
+    for vocabulary in (dataset.users, dataset.items):
+        _refuse_breaks(vocabulary.ids, r"[\t\r\n]", "tabs or line breaks")
     with atomic_folder(out) as folder:
         writers[form](dataset, folder, name)
     return sorted(path.name for path in out.iterdir())
@@ -59,20 +62,22 @@ def export_trec(run: Run, out: Path, *, mask: Mask = "train+valid", depth: int =
 
     Args:
         run: a finished run.
-        out: a new or empty folder.
+        out: a folder that does not exist yet.
         mask: which rows are no candidates.
         depth: list length.
     """
     data, positives = run.data, run.data.positives["test"]
+    for vocabulary in (data.users, data.items):
+        _refuse_breaks(vocabulary.ids, r"\s", "white space")
     lists = ranked_lists(run.scorer, positives, data.mask("test", mask), seed=run.recipe.seed, depth=depth)
     width = lists.items.shape[1]
     real = lists.items.ravel() >= 0
     rank = np.tile(np.arange(1, width + 1), len(lists.users))[real]
     ranked = pl.DataFrame(
         {
-            "user": _plain(data.users.ids.gather(np.repeat(lists.users, width)[real])),
+            "user": data.users.ids.gather(np.repeat(lists.users, width)[real]),
             "q0": "Q0",
-            "item": _plain(data.items.ids.gather(lists.items.ravel()[real])),
+            "item": data.items.ids.gather(lists.items.ravel()[real]),
             "rank": rank,
             "score": (depth - rank + 1).astype(np.float64),
             "name": run.recipe.model,
@@ -81,9 +86,9 @@ def export_trec(run: Run, out: Path, *, mask: Mask = "train+valid", depth: int =
     rows = positives.row_of_entry()
     judged = pl.DataFrame(
         {
-            "user": _plain(data.users.ids.gather(rows)),
+            "user": data.users.ids.gather(rows),
             "zero": 0,
-            "item": _plain(data.items.ids.gather(positives.columns)),
+            "item": data.items.ids.gather(positives.columns),
             "relevance": 1,
         }
     )
@@ -93,9 +98,18 @@ def export_trec(run: Run, out: Path, *, mask: Mask = "train+valid", depth: int =
     return ["qrels.txt", "run.txt"]
 
 
-def _plain(ids: pl.Series) -> pl.Series:
-    """Ids without white space, which separates the columns of TREC's files."""
-    return ids.str.replace_all(r"\s", "_")
+def _refuse_breaks(ids: pl.Series, pattern: str, what: str) -> None:
+    """Ids that would break a file's rows or columns are refused by name.
+
+    Raises:
+        DataError: for such an id.
+    """
+    broken = ids.filter(ids.str.contains(pattern))
+    if len(broken):
+        raise DataError(
+            f"{len(broken):,} ids hold {what}, which separates columns in this format: {broken[0]!r}",
+            do="rename them before you import the data",
+        )
 
 
 def _pairs(dataset: Dataset, part: str) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

@@ -23,7 +23,6 @@ from palate.dataset.inputs import ModelInputs
 from palate.experiment import MODEL, Run
 from palate.graph.bipartite import Bipartite
 from palate.graph.rows import IntArray, Rows
-from palate.ingest.catalogue import Catalogue
 from palate.measure.evaluation import accuracy_of, ranked_lists
 from palate.models import MODELS, Classical, Model
 from palate.models.classical.indexorder import IndexOrder
@@ -118,17 +117,14 @@ def _file_order(run: Run) -> Check:
     interactions = source.interactions[generator.permutation(len(source.interactions))]
     order = generator.permutation(len(source.items))
     shuffled = dataclasses.replace(source, interactions=interactions, items=source.items[order])
-    features = {name: value.take(_rows_in(source, run.data, name)) for name, value in run.data.features.items()}
-    again = Dataset.make(shuffled, run.data.settings, {name: value.take(order) for name, value in features.items()})
+    rows = run.data.items.rows(shuffled.items["item_id"].to_list())
+    features = {name: value.take(rows) for name, value in run.data.features.items()}
+    again = Dataset.make(shuffled, run.data.settings, features)
     same = again.split_fingerprint == run.data.split_fingerprint
-    same &= all(value.fingerprint == run.data.features[name].fingerprint for name, value in again.features.items())
+    for name, value in run.data.features.items():
+        other = again.features[name]
+        same &= np.array_equal(other.matrix, value.matrix) and np.array_equal(other.present, value.present)
     return Check("file order", "same" if same else "CHANGED", "rows of both tables shuffled, the data set made again")
-
-
-def _rows_in(source: Catalogue, data: Dataset, name: str) -> IntArray:
-    """For each item of the source, its row in the data set's features."""
-    assert name in data.features
-    return data.items.rows(source.items["item_id"].to_list())
 
 
 def _model(run: Run, inputs: ModelInputs) -> Model:
