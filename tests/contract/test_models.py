@@ -280,7 +280,7 @@ def test_renumbering_users_and_items_changes_nothing(name: str, preset: str) -> 
         else:
             for model in (one, other):
                 model.fit()  # type: ignore[operator]
-        scores, renumbered = scores_of(one, USERS), scores_of(other, USERS)
+        scores, moved = scores_of(one, USERS), scores_of(other, USERS)
     finally:
         torch.set_default_dtype(torch.float32)
-    torch.testing.assert_close(renumbered[user][:, item], scores, rtol=1e-5, atol=1e-7)
+    torch.testing.assert_close(moved[user][:, item], scores, rtol=1e-5, atol=1e-7)
