@@ -10,7 +10,9 @@ import yaml
 import worlds
 from palate.core.errors import ArtefactError, ConfigError
 from palate.experiment import Recipe, fit
-from palate.recipe import RecipeFile, recipe_for
+from palate.models import MODELS
+from palate.recipe import RecipeFile, recipe_for, resolve
+from palate.train.fitting import TrainConfig
 
 SHORT = {
     "model": "bm3",
@@ -84,3 +86,11 @@ def test_what_is_neither_model_nor_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="mapping"):
         recipe_for(str(tmp_path / "list.yaml"))
     assert Recipe(model="bm3").model == recipe_for("bm3").model
+
+
+def test_the_valid_settings_are_named_in_the_order_of_their_declaration() -> None:
+    for model, training in (("bpr", list(TrainConfig.model_fields)), ("ease", ["precision"])):
+        with pytest.raises(ConfigError) as caught:
+            resolve(model, settings={"zzz": 1})
+        wanted = [*MODELS[model].Config.model_fields, *training]
+        assert caught.value.do == f"valid settings: {', '.join(wanted)}"

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import platform
-import re
 import shutil
 import sys
 from collections.abc import Mapping, Sequence
@@ -23,6 +22,7 @@ import torch
 
 from palate.core.artefact import (
     MANIFEST,
+    leftover,
     read_json,
     read_manifest,
     read_tensors,
@@ -33,6 +33,7 @@ from palate.core.artefact import (
     write_text,
 )
 from palate.core.errors import ArtefactError, ConfigError, DataError
+from palate.core.places import file_name
 from palate.dataset.dataset import Dataset, Mask
 from palate.dataset.settings import SplitConfig
 from palate.graph.rows import IntArray
@@ -138,8 +139,7 @@ def fit(
 
 
 def _free_folder(recipe: Recipe) -> Path:
-    data = re.sub(r"[^\w-]+", "-", recipe.data.name).strip("-") or "data"
-    name = f"{recipe.model}-{data}-{recipe.data.split.split}-s{recipe.seed}"
+    name = f"{recipe.model}-{file_name(recipe.data.name)}-{recipe.data.split.split}-s{recipe.seed}"
     for number in range(1, 10_000):
         folder = Path("runs") / (name if number == 1 else f"{name}-{number}")
         if not folder.exists() or _holds(folder, recipe):
@@ -159,7 +159,7 @@ def _prepare(folder: Path, recipe: Recipe) -> None:
             # Before its first checkpoint a run holds nothing worth keeping: a mistake in its settings may be mended.
             finished = (folder / MANIFEST).exists()
             if finished or (folder / "checkpoint").exists():
-                changed = _differences(Recipe.read(folder / "recipe.yaml").model_dump(), recipe.model_dump())
+                changed = differences(Recipe.read(folder / "recipe.yaml").model_dump(), recipe.model_dump())
                 kind = "a finished" if finished else "an unfinished"
                 raise ArtefactError(
                     f"{kind} run with other settings is here (they differ in: {', '.join(changed) or 'layout'})",
@@ -168,27 +168,22 @@ def _prepare(folder: Path, recipe: Recipe) -> None:
                 )
             for name in ("history.jsonl", MODEL, EMBEDDINGS, METRICS):
                 (folder / name).unlink(missing_ok=True)
-    elif folder.exists() and (not folder.is_dir() or any(not _leftover(path) for path in folder.iterdir())):
+    elif folder.exists() and (not folder.is_dir() or any(not leftover(path) for path in folder.iterdir())):
         raise ArtefactError("there is something else here", where=str(folder), do="choose a new or empty folder")
     # The recipe comes first: a folder that has it is known as a run, whenever the process is killed.
     write_text(folder / "recipe.yaml", recipe.text())
     write_json(folder / "environment.json", environment())
-    for path in filter(_leftover, folder.iterdir()):
+    for path in filter(leftover, folder.iterdir()):
         path.unlink(missing_ok=True)
 
 
-def _leftover(path: Path) -> bool:
-    """A file that a killed process was about to put in place."""
-    return path.name.startswith(".") and path.name.endswith(".partial") and path.is_file()
-
-
-def _differences(one: Mapping[str, Any], other: Mapping[str, Any], prefix: str = "") -> list[str]:
+def differences(one: Mapping[str, Any], other: Mapping[str, Any], prefix: str = "") -> list[str]:
     """The dotted names of the settings that differ."""
     names: list[str] = []
     for key in dict.fromkeys([*one, *other]):
         left, right = one.get(key), other.get(key)
         if isinstance(left, dict) and isinstance(right, dict):
-            names += _differences(cast("dict[str, Any]", left), cast("dict[str, Any]", right), f"{prefix}{key}.")
+            names += differences(cast("dict[str, Any]", left), cast("dict[str, Any]", right), f"{prefix}{key}.")
         elif left != right:
             names.append(f"{prefix}{key}")
     return names

@@ -166,7 +166,7 @@ def resolve(
         raise ConfigError(unknown_name("preset", preset, ["intended", "official"]), do="use intended or official")
     mine: dict[str, Any] = {}
     training: dict[str, Any] = {}
-    trained = set(TrainConfig.model_fields) if issubclass(kind, Recommender) else {"precision"}
+    trained = tuple(TrainConfig.model_fields) if issubclass(kind, Recommender) else ("precision",)
     for name, value in (settings or {}).items():
         if name in kind.Config.model_fields:
             mine[name] = value

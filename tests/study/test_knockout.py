@@ -8,7 +8,9 @@ import pytest
 import worlds
 from palate.core.errors import ConfigError
 from palate.dataset.dataset import Dataset
-from palate.study.knockout import WAYS, How, knock_out
+from palate.models.alignrec import AlignRecConfig
+from palate.models.bm3 import BM3Config
+from palate.study.knockout import WAYS, How, knock_out, knock_outs_of, remark
 
 
 def world() -> Dataset:
@@ -53,3 +55,25 @@ def test_mistakes_are_named() -> None:
         knock_out(world(), "txt", "noise")
     with pytest.raises(ConfigError, match="only modality"):
         knock_out(worlds.dataset(split="random"), "text", "absent")
+
+
+def test_what_is_left_out_is_not_filled_in_either() -> None:
+    data = world().imputed("mean")
+    assert set(knock_out(data, "text", "absent").imputation) == {"image"}
+    np.testing.assert_array_equal(knock_out(data, "text", "noise").missing["text"], data.missing["text"])
+
+
+def test_what_joint_rows_keep_of_a_modality_is_said() -> None:
+    assert "joint" in remark("image", ["image", "joint", "text"])
+    assert remark("image", ["image", "text"]) == ""
+    assert remark("joint", ["image", "joint", "text"]) == ""
+
+
+def test_only_what_a_model_reads_is_knocked_out() -> None:
+    names = ["image", "joint", "text"]
+    assert knock_outs_of(BM3Config(), names) == [(name, how) for name in names for how in WAYS]
+    assert knock_outs_of(BM3Config(), ["text"]) == [("text", "noise"), ("text", "shuffled")]
+    auto, text = AlignRecConfig(content="auto"), AlignRecConfig(content="text")
+    assert knock_outs_of(auto, names) == [("joint", how) for how in WAYS]
+    assert knock_outs_of(auto, ["image", "text"]) == [(name, how) for name in ("image", "text") for how in WAYS]
+    assert knock_outs_of(text, names) == [("text", "noise"), ("text", "shuffled")]

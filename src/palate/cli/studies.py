@@ -36,8 +36,12 @@ def tune(
     timeout: Annotated[float | None, typer.Option(min=1, help="Seconds after which no new trial starts.")] = None,
     jobs: JobsOption = 1,
     out: Annotated[Path | None, typer.Option("-o", "--out", help="Folder of the search; default: tuning/…")] = None,
-    metric: Annotated[str, typer.Option(help="Validation metric to maximise.")] = "recall@20",
-    seed: Annotated[int, typer.Option(min=0, help="Of training and of the search.")] = 0,
+    metric: Annotated[
+        str | None, typer.Option(help="Validation metric to maximise; default: the recipe's, or recall@20.")
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option(min=0, help="Of training and of the search; default: the recipe's, or 0.")
+    ] = None,
     split: SplitOption = None,
     split_seed: SplitSeedOption = None,
     positive: PositiveOption = None,
@@ -70,11 +74,20 @@ def tune(
         thin=thin,
         cold_share=cold_share,
     )
-    search = search_for(model, plan, preset=preset, settings=read_assignments(settings or []), metric=metric, seed=seed)
+    search = search_for(
+        model,
+        plan,
+        preset=preset,
+        settings=read_assignments(settings or []),
+        metric=metric,
+        seed=chosen.seed if seed is None else seed,
+    )
+    for name, value in () if quiet else search.kept.items():
+        print(f"note: {name} stays {value}, which lies outside what is searched", file=sys.stderr)
     folder = out or Path("tuning") / f"{chosen.model}-{data.resolve().name}"
     recipe = run_search(search, folder, trials=trials, timeout=timeout, jobs=jobs, quiet=quiet)
     found = recipe.ours[0]
-    print(f"{found.source}: {metric} {found.metrics[metric]:.4f}")
+    print(f"{found.source}: {search.metric} {found.metrics[search.metric]:.4f}")
     for name in search.space:
         if name in recipe.settings:
             print(f"  {name} = {recipe.settings[name]}")
@@ -108,6 +121,7 @@ def compare(
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
 ) -> None:
     """Compare models on the same split, seeds and budget, and write a report; the same command goes on after a stop."""
+    from palate.core.places import file_name
     from palate.models import MODELS
     from palate.recipe import RecipeFile
     from palate.study.compare import compare as run_comparison
@@ -118,7 +132,7 @@ def compare(
     plan = plan_of(data, RecipeFile(model="popularity"), features=features, positive=positive, impute=impute, **given)
     dataset = plan.load()
     say_notes(dataset, quiet=quiet)
-    folder = out or Path("comparisons") / f"{dataset.catalogue.name}-{dataset.settings.split}"
+    folder = out or Path("comparisons") / f"{file_name(dataset.catalogue.name)}-{dataset.settings.split}"
     failed = run_comparison(
         models or list(MODELS),
         plan,
@@ -130,15 +144,23 @@ def compare(
         quiet=quiet,
         recipes=recipes,
     )
+    # First of all: when nothing was finished, there are no results to put them under.
+    for name, problem in failed.items():
+        print(f"failed: {name}: {problem}", file=sys.stderr)
     results = gather(folder, dataset)
     print_comparison(results)
+    for note in dict.fromkeys(entry["note"] for entry in results["knock_out"] if "note" in entry):
+        print(f"note: {note}")
+    for name, reason in results["incomplete"].items():
+        if name not in failed:
+            print(f"in no table: {name}: {reason}", file=sys.stderr)
     try:
         write_report(folder)
     except MissingDependency as missing:
         print(f"note: no report.html: {missing}", file=sys.stderr)
-    for name, problem in failed.items():
-        print(f"failed: {name}: {problem}", file=sys.stderr)
     print(f"everything → {folder}")
+    if failed:
+        raise typer.Exit(1)
 
 
 @app.command()

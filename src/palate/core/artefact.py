@@ -81,6 +81,11 @@ def atomic_folder(target: Path, *, replace: bool = False) -> Generator[Path, Non
         shutil.rmtree(temporary, ignore_errors=True)
 
 
+def leftover(path: Path) -> bool:
+    """Whether this is a file that a killed process was about to put in place."""
+    return path.name.startswith(".") and path.name.endswith(".partial") and path.is_file()
+
+
 def write_text(target: Path, text: str) -> None:
     """Write UTF-8 text atomically."""
     with atomic_path(target) as temporary:

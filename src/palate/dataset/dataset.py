@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -14,7 +14,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from palate.core.errors import ConfigError, DataError
+from palate.core.errors import ConfigError, DataError, unknown_name
 from palate.core.seeds import numpy_generator
 from palate.dataset.imputation import Filling, choices, impute
 from palate.dataset.inputs import ModelInputs, SourceNumbers
@@ -218,6 +218,21 @@ class Dataset:
             digest.update(self.entities.pointer.tobytes() + self.entities.columns.tobytes())
         return digest.hexdigest()
 
+    def with_features(self, names: Collection[str]) -> Dataset:
+        """The same split with these modalities and no others, filled in as they are here.
+
+        Raises:
+            ConfigError: for a modality that is not there.
+        """
+        for name in names:
+            if name not in self.features:
+                raise ConfigError(
+                    unknown_name("modality", name, self.features), do=f"there are: {', '.join(self.features) or 'none'}"
+                )
+        kept = {name: value for name, value in self.features.items() if name in names}
+        fillings = {name: value for name, value in self.fillings.items() if name in names}
+        return dataclasses.replace(self, features=kept, fillings=fillings)
+
     def seen_by(self, *, features: bool, knowledge: bool) -> Dataset:
         """The same split with what a model looks at and no more, so that its runs do not depend on the rest.
 
@@ -225,12 +240,11 @@ class Dataset:
             features: whether it looks at features.
             knowledge: whether it reads the items' entities; without knowledge in the catalogue there are none.
         """
-        kept = self.features if features else {}
+        seen = self if features else self.with_features(())
         entities = (self.entities or self._read_entities()) if knowledge else None
-        if kept == self.features and entities is self.entities:
+        if (features or not self.features) and entities is self.entities:
             return self
-        fillings = self.fillings if features else {}
-        return dataclasses.replace(self, features=kept, entities=entities, fillings=fillings)
+        return dataclasses.replace(seen, entities=entities)
 
     def _read_entities(self) -> Rows | None:
         source = self.catalogue

@@ -186,7 +186,7 @@ def separate(
     means = resampled_means(table, resamples, seed)
     exceeding = _exceeding(table, resamples, seed)
     p = np.array([(exceeding[pair] + 1) / (resamples + 1) for pair in pairs])
-    steps = _steps(p)
+    steps = holm_steps(p)
     made = [
         _pair(names, table, means, pair, float(p[n]), float(corrected), int(steps[n]), alpha)
         for n, (pair, corrected) in enumerate(zip(pairs, holm(p), strict=True))
@@ -291,7 +291,7 @@ def _exceeding(table: Values, resamples: int, seed: int) -> NDArray[np.int64]:
     return count
 
 
-def _steps(p: Values) -> NDArray[np.int64]:
+def holm_steps(p: Values) -> NDArray[np.int64]:
     """How many hypotheses Holm's procedure divides alpha by at each p; equal p values share the strictest."""
     return len(p) - np.searchsorted(np.sort(p), p)
 

@@ -7,32 +7,37 @@ Takes recipes or model names and a way to make the data; gives a folder of runs 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+import sys
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from pydantic import Field
 
-from palate.core.artefact import read_json, read_tensors, write_json, write_tensors, write_text
+from palate.core.artefact import leftover, read_json, read_tensors, write_json, write_tensors, write_text
 from palate.core.config import Config
-from palate.core.errors import ArtefactError, ConfigError
+from palate.core.errors import ArtefactError, DataError, Interrupted, PalateError
+from palate.core.lock import LOCK, exclusive
 from palate.dataset.dataset import Dataset
-from palate.experiment import fit
+from palate.experiment import differences, fit
 from palate.measure.clicks import click_candidates, click_metrics
 from palate.measure.evaluation import Lists, ranked_lists
 from palate.measure.metrics import Accuracy
 from palate.models import MODELS, Recommender
-from palate.recipe import RecipeFile, recipe_for
+from palate.recipe import RecipeFile, resolve
 from palate.study.data_plan import DataPlan
-from palate.study.knockout import WAYS, How, knock_out
+from palate.study.entrants import RECIPES, entrant_recipe, entrants_of, other_splits, resolved, with_features
+from palate.study.knockout import How, knock_out, knock_outs_of
 from palate.study.processes import run_tasks
 from palate.study.trials import search_for
 from palate.study.tune import RECIPE, tune
 from palate.train.fitting import reset_peak_memory
 
-PLAN, LISTS, RECIPES = "comparison.json", "lists.safetensors", Path("recipes")
+PLAN, LISTS, FAILED = "comparison.json", "lists.safetensors", "failed.json"
 WHOLE = "whole"
 
 
@@ -45,6 +50,10 @@ class Plan(Config):
     seeds: int = Field(ge=1)
     trials: int = Field(default=0, ge=0, description="of tuning before the comparison; 0: settings as they are")
     knock_out: bool = Field(default=False)
+    resolved: dict[str, dict[str, Any]] = Field(
+        default={},
+        description="label → settings before any tuning, every default in place; entrants of earlier calls too",
+    )
 
 
 @dataclass(frozen=True)
@@ -69,15 +78,6 @@ class Task:
     def __str__(self) -> str:
         changed = f", {self.modality} {self.how}" if self.how else ""
         return f"{self.label}, seed {self.seed}{changed}"
-
-
-def recipe_of(name: str, data: str, recipes: Path = RECIPES) -> str:
-    """The recipe file of a model for a data set where there is one, else the model itself with its defaults."""
-    if name.endswith((".yaml", ".yml")):
-        return name
-    MODELS[name]
-    stored = recipes / name / f"{data}.yaml"
-    return str(stored) if stored.is_file() else name
 
 
 def compare(
@@ -107,41 +107,72 @@ def compare(
         What failed, and why; the others are whole.
 
     Raises:
-        ConfigError: for unknown or repeated names.
-        ArtefactError: when `out` holds another comparison.
+        ConfigError: for unknown models or repeated names.
+        ArtefactError: when `out` holds another comparison, or an entrant's runs with other settings, or is in use.
+        DataError: when there is nothing to test on.
         Interrupted: on Ctrl-C.
     """
     dataset = plan.load()
-    data = dataset.catalogue.name
-    entrants = {_label(name, data): recipe_of(name, data, recipes) for name in names}
-    if len(entrants) < len(names):
-        raise ConfigError("two entrants have the same name", do="give each recipe file a name of its own")
-    wanted = Plan(
-        data=data,
-        fingerprint=dataset.fingerprint,
-        entrants=entrants,
-        seeds=seeds,
-        trials=trials,
-        knock_out=knocked,
-    )
-    _prepare(out, wanted)
-    files = {label: _settings(label, name, plan, out, trials, jobs, quiet) for label, name in entrants.items()}
-    tasks = [task for label, file in files.items() for task in _tasks(label, file, dataset, out, seeds, knocked)]
-    left = [task for task in tasks if not (Path(task.folder) / LISTS).is_file()]
-    # Long runs first would be better for many processes; seeds first shows every model early.
-    left.sort(key=lambda task: (task.how is not None, task.seed))
-    failed = run_tasks(left, run_one, plan, dataset, jobs=jobs, title="comparing", quiet=quiet)
-    problems = {str(left[place]): problem for place, problem in failed.items()}
-    write_json(out / "failed.json", problems)
+    if dataset.positives["test"].size == 0:
+        raise DataError("the test part has no positive interaction", do="choose another split or positive")
+    entrants = entrants_of(names, dataset.catalogue.name, recipes)
+    _check_free(out)
+    with exclusive(out, "comparing"):
+        problems: dict[str, str] = {}
+        chosen: dict[str, RecipeFile] = {}
+        for label, name in entrants.items():
+            with _noted(label, problems, quiet):
+                chosen[label] = entrant_recipe(name, label, dataset)
+        _say(other_splits(chosen, dataset), quiet)
+        wanted = Plan(
+            data=dataset.catalogue.name,
+            fingerprint=dataset.fingerprint,
+            entrants=entrants,
+            seeds=seeds,
+            trials=trials,
+            knock_out=knocked,
+            resolved={label: resolved(recipe) for label, recipe in chosen.items()},
+        )
+        _prepare(out, wanted)
+        tasks: list[Task] = []
+        for label, recipe in chosen.items():
+            with _noted(label, problems, quiet):
+                file = _settings(label, entrants[label], recipe, plan, out, trials, jobs, quiet)
+                tasks += _tasks(label, file, dataset, out, seeds, knocked)
+        # Known even if this call is killed.
+        write_json(out / FAILED, problems)
+        left = [task for task in tasks if not (Path(task.folder) / LISTS).is_file()]
+        # Long runs first would be better for many processes; seeds first shows every model early.
+        left.sort(key=lambda task: (task.how is not None, task.seed))
+        failed = run_tasks(left, run_one, plan, dataset, jobs=jobs, title="comparing", quiet=quiet)
+        problems |= {str(left[place]): problem for place, problem in failed.items()}
+        write_json(out / FAILED, problems)
     return problems
+
+
+@contextmanager
+def _noted(label: str, problems: dict[str, str], quiet: bool) -> Generator[None, None, None]:
+    """An entrant's error is noted, said, and over."""
+    try:
+        yield
+    except Interrupted:
+        raise
+    except PalateError as error:
+        problems[label] = str(error)
+        _say(f"failed: {label}: {error}", quiet)
+
+
+def _say(text: str, quiet: bool) -> None:
+    if text and not quiet:
+        print(text, file=sys.stderr)
 
 
 def run_one(dataset: Dataset, task: Task) -> None:
     """Train one run, and keep its ranked lists of the test users."""
-    reset_peak_memory()
     data = with_features(dataset, RecipeFile.read(Path(task.recipe)).features, task.label)
     data = knock_out(data, task.modality, task.how, task.seed) if task.how else data
     run_folder = Path(task.folder) / "run"
+    reset_peak_memory()
     run = fit(task.recipe, data, seed=task.seed, out=run_folder, quiet=True)
     run.evaluate()
     positives, mask = data.positives["test"], data.mask("test")
@@ -159,23 +190,6 @@ def run_one(dataset: Dataset, task: Task) -> None:
         },
         {"label": task.label, "seed": str(task.seed), "modality": task.modality, "how": task.how or ""},
     )
-
-
-def with_features(dataset: Dataset, names: list[str] | None, label: str) -> Dataset:
-    """The data set with the modalities that an entrant's recipe asks for; None takes all.
-
-    Raises:
-        ConfigError: when the comparison does not have one of them.
-    """
-    if names is None:
-        return dataset
-    lacking = [name for name in names if name not in dataset.features]
-    if lacking:
-        raise ConfigError(
-            f"the recipe of {label} wants {', '.join(lacking)}, which this comparison does not have",
-            do="encode it, or name it in --features; or take the modalities out of the recipe",
-        )
-    return dataclasses.replace(dataset, features={name: dataset.features[name] for name in sorted(names)})
 
 
 def stored_lists(folder: Path) -> tuple[Lists, Accuracy]:
@@ -200,50 +214,74 @@ def read_plan(out: Path) -> Plan:
     return Plan.parse(read_json(out / PLAN), where=str(out / PLAN))
 
 
-def _label(name: str, data: str) -> str:
-    path = Path(name)
-    if path.suffix not in (".yaml", ".yml"):
-        return name
-    # recipes/bm3/ml100k-mm.yaml is bm3 and recipes/bm3/ml100k-mm-dense.yaml bm3-dense; other files bear their own name.
-    if path.parent.name not in MODELS:
-        return path.stem
-    return f"{path.parent.name}{path.stem.removeprefix(data)}" if path.stem.startswith(data) else path.parent.name
+def runs_of(recipe: RecipeFile, seeds: int) -> int:
+    """How many runs an entrant has: one for each seed, or one in all where nothing is random."""
+    return seeds if issubclass(MODELS[recipe.model], Recommender) else 1
+
+
+def settings_file(out: Path, label: str) -> Path:
+    """Where a comparison keeps the recipe that an entrant is trained with."""
+    return out / "settings" / f"{label}.yaml"
+
+
+def _check_free(out: Path) -> None:
+    """Refuse a folder of something else; what a killed comparison left behind is not that."""
+    if (out / PLAN).is_file() or not out.exists():
+        return
+    if not out.is_dir() or any(path.name != LOCK and not leftover(path) for path in out.iterdir()):
+        raise ArtefactError("there is something else here", where=str(out), do="choose a new or empty folder")
 
 
 def _prepare(out: Path, wanted: Plan) -> None:
+    """Store the plan, unless what is here already is of another."""
+    known: dict[str, dict[str, Any]] = {}
     if (out / PLAN).is_file():
         before = read_plan(out)
-        same = wanted.model_dump(exclude={"knock_out", "seeds", "entrants"})
-        if before.model_dump(exclude={"knock_out", "seeds", "entrants"}) != same:
+        free = {"knock_out", "seeds", "entrants", "resolved"}
+        same = wanted.model_dump(exclude=free)
+        if before.model_dump(exclude=free) != same:
             changed = [name for name, value in same.items() if before.model_dump()[name] != value]
             raise ArtefactError(
                 f"another comparison is here (they differ in: {', '.join(changed)})",
                 where=str(out),
                 do="choose another folder (-o)",
             )
-    elif out.exists() and any(out.iterdir()):
-        raise ArtefactError("there is something else here", where=str(out), do="choose a new or empty folder")
-    out.mkdir(parents=True, exist_ok=True)
-    write_json(out / PLAN, wanted.model_dump())
+        known = before.resolved
+        for label, now in wanted.resolved.items():
+            changed = differences(known[label], now) if label in known else []
+            if changed:
+                raise ArtefactError(
+                    f"'{label}' is here already, with other settings (they differ in: {', '.join(changed)})",
+                    where=str(out),
+                    do="choose another folder (-o), or give its recipe file another name, which becomes its label",
+                )
+    # Entrants that are left out this time may come back.
+    write_json(out / PLAN, wanted.model_copy(update={"resolved": {**known, **wanted.resolved}}).model_dump())
+    for path in filter(leftover, out.iterdir()):
+        path.unlink(missing_ok=True)
 
 
-def _settings(label: str, name: str, plan: DataPlan, out: Path, trials: int, jobs: int, quiet: bool) -> str:
+def _settings(
+    label: str, name: str, recipe: RecipeFile, plan: DataPlan, out: Path, trials: int, jobs: int, quiet: bool
+) -> str:
     """The file with the settings of an entrant: tuned, or as they stand, kept so that a later call has the same."""
-    target = out / "settings" / f"{label}.yaml"
+    target = settings_file(out, label)
     if not target.is_file():
-        chosen = recipe_for(name)
-        if trials:
-            chosen = _tuned(label, name, plan, out, trials, jobs, quiet) or chosen
-        target.parent.mkdir(parents=True, exist_ok=True)
+        chosen = (_tuned(label, name, recipe, plan, out, trials, jobs, quiet) if trials else None) or recipe
         write_text(target, RecipeFile.model_validate({**chosen.model_dump(), "split": {}}).text())
     return str(target)
 
 
-def _tuned(label: str, name: str, plan: DataPlan, out: Path, trials: int, jobs: int, quiet: bool) -> RecipeFile | None:
-    chosen = recipe_for(name)
-    plan = dataclasses.replace(plan, features=chosen.features or plan.features)
-    if not MODELS[chosen.model].search and not issubclass(MODELS[chosen.model], Recommender):
+def _tuned(
+    label: str, name: str, recipe: RecipeFile, plan: DataPlan, out: Path, trials: int, jobs: int, quiet: bool
+) -> RecipeFile | None:
+    kind = MODELS[recipe.model]
+    if not kind.search and not issubclass(kind, Recommender):
         return None
+    if recipe.features is not None:
+        ways = plan.impute
+        own = ways if isinstance(ways, str) else {key: how for key, how in ways.items() if key in recipe.features}
+        plan = dataclasses.replace(plan, features=recipe.features, impute=own)
     folder = out / "tuning" / label
     found = tune(search_for(name, plan), folder, trials=trials, jobs=jobs, quiet=quiet)
     assert (folder / RECIPE).is_file()
@@ -252,16 +290,12 @@ def _tuned(label: str, name: str, plan: DataPlan, out: Path, trials: int, jobs: 
 
 def _tasks(label: str, file: str, dataset: Dataset, out: Path, seeds: int, knocked: bool) -> list[Task]:
     recipe = RecipeFile.read(Path(file))
-    kind = MODELS[recipe.model]
+    kind, config, _ = resolve(recipe.model, recipe.preset, recipe.settings)
     own = with_features(dataset, recipe.features, label).features
-    count = seeds if issubclass(kind, Recommender) else 1
-    tasks = [Task(label, file, seed, str(out / "runs" / label / WHOLE / f"s{seed}")) for seed in range(count)]
-    if knocked and kind.modal:
-        for modality in own:
-            for how in WAYS:
-                if how == "absent" and len(own) == 1:
-                    continue
-                place = out / "runs" / label / f"{modality}-{how}"
-                # A classical model of shuffled rows depends on the shuffling: it has seeds here too.
-                tasks += [Task(label, file, seed, str(place / f"s{seed}"), modality, how) for seed in range(seeds)]
+    place = out / "runs" / label
+    tasks = [Task(label, file, seed, str(place / WHOLE / f"s{seed}")) for seed in range(runs_of(recipe, seeds))]
+    for modality, how in knock_outs_of(config, own) if knocked and kind.modal else []:
+        # A classical model of shuffled rows depends on the shuffling: it has seeds here too.
+        folder = place / f"{modality}-{how}"
+        tasks += [Task(label, file, seed, str(folder / f"s{seed}"), modality, how) for seed in range(seeds)]
     return tasks

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from palate.core.artefact import atomic_folder
 from palate.core.errors import ConfigError, DataError, unknown_name
+from palate.core.places import file_name
 from palate.dataset.dataset import Dataset, Mask
 from palate.experiment import Run
 from palate.graph.rows import Rows
@@ -47,7 +48,7 @@ def export_data(dataset: Dataset, form: str, out: Path) -> list[str]:
     writers: dict[str, Callable[[Dataset, Path, str], None]] = {"mmrec": _mmrec, "recbole": _recbole}
     if form not in writers:
         raise ConfigError(unknown_name("format", form, writers), do=f"valid formats: {', '.join(writers)}")
-    name = "".join(letter if letter.isalnum() or letter in "-_" else "-" for letter in dataset.catalogue.name) or "data"
+    name = file_name(dataset.catalogue.name)
     for vocabulary in (dataset.users, dataset.items):
         _refuse_breaks(vocabulary.ids, r"[\t\r\n]", "tabs or line breaks")
     with atomic_folder(out) as folder:

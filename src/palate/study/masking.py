@@ -27,7 +27,7 @@ READ_BY_JOINT = {"image": "picture", "text": "text"}
 
 
 def items_to_hide(data: Dataset, hide: str, share: float, seed: int) -> NDArray[np.bool_]:
-    """A random share of the items that have a modality: bool, one per item row.
+    """A random share of the items that have a modality, and not merely a filled-in row: bool, one per item row.
 
     Args:
         data: with features `hide`, or `joint` ones that depend on it.
@@ -42,7 +42,7 @@ def items_to_hide(data: Dataset, hide: str, share: float, seed: int) -> NDArray[
     if not 0 < share <= 1:
         raise ConfigError(f"the share of items must lie in (0, 1], not {share:g}")
     if hide in data.features:
-        there = data.features[hide].present
+        there = data.features[hide].present & ~data.missing[hide]
     elif JOINT in data.features and hide in READ_BY_JOINT:
         contents = _contents(data)
         there = np.array([getattr(value, READ_BY_JOINT[hide], None) is not None for value in contents])

@@ -303,15 +303,10 @@ def contents(data: Dataset, names: Sequence[str] | None) -> dict[str, Features]:
 
 
 def _restricted(data: Dataset, names: Sequence[str] | None) -> Dataset:
-    for name in names or ():
-        if name not in data.features:
-            raise ConfigError(
-                unknown_name("modality", name, data.features), do=f"there are: {', '.join(data.features) or 'none'}"
-            )
-    kept = {name: value for name, value in data.features.items() if names is None or name in names}
-    if not kept:
+    chosen = data if names is None else data.with_features(names)
+    if not chosen.features:
         raise ConfigError("there are no features to probe", do="encode the catalogue first (palate encode CAT)")
-    return dataclasses.replace(data, features=kept)
+    return chosen
 
 
 def _content_knn(data: Dataset, features: Features, k: int) -> Scorer:

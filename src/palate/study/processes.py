@@ -5,7 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from typing import TypeVar
 
@@ -28,7 +28,7 @@ def run_tasks(
     title: str,
     quiet: bool = False,
 ) -> dict[int, str]:
-    """Do every task; one that ends in a user's error is noted and the others go on.
+    """Do every task; one that ends in a user's error, or without memory, is noted and the others go on.
 
     Args:
         tasks: what `work` is called with; picklable.
@@ -48,32 +48,31 @@ def run_tasks(
     with progress(title, len(tasks), "runs", quiet=quiet or not tasks) as shown:
         if jobs == 1:
             for place, task in enumerate(tasks):
-                try:
-                    work(dataset, task)
-                except Interrupted:
-                    raise
-                except PalateError as error:
-                    failed[place] = str(error)
-                    shown.say(f"failed: {task}: {error}")
+                problem = _problem(work, dataset, task)
+                if problem:
+                    failed[place] = problem
+                    shown.say(f"failed: {task}: {problem}")
                 shown.advance(1)
             return failed
         with _pool(plan, jobs) as pool:
             places = {pool.submit(_do, work, task): place for place, task in enumerate(tasks)}
             try:
                 for future in as_completed(places):
-                    problem = _problem(future)
+                    problem = future.result()
                     if problem:
                         failed[places[future]] = problem
                         shown.say(f"failed: {tasks[places[future]]}: {problem}")
                     shown.advance(1)
             except (KeyboardInterrupt, Interrupted):
-                pool.shutdown(wait=True, cancel_futures=True)
                 raise Interrupted("stopped; what was finished is kept", do="run the same command again") from None
             except BrokenProcessPool:
                 raise TrainingError(
                     "a process ended before its task was done (killed, or out of memory)",
                     do="run the same command again, with fewer --jobs",
                 ) from None
+            finally:
+                # On any other error too nothing more is begun.
+                pool.shutdown(wait=True, cancel_futures=True)
     return failed
 
 
@@ -91,14 +90,22 @@ def _load(plan: DataPlan, threads: int) -> None:
 
 
 def _do(work: Callable[[Dataset, T], None], task: T) -> str:
+    return _problem(work, _held["data"], task)
+
+
+def _problem(work: Callable[[Dataset, T], None], dataset: Dataset, task: T) -> str:
+    """Why a task failed, where that says nothing about the others; empty when it did not."""
     try:
-        work(_held["data"], task)
+        work(dataset, task)
     except Interrupted:
         raise
     except PalateError as error:
         return str(error)
+    except MemoryError as error:
+        return f"out of memory: {error}".rstrip(": ")
+    except RuntimeError as error:
+        # PyTorch has no error of its own for the CPU's memory.
+        if "memory" not in str(error).lower():
+            raise
+        return f"out of memory: {error}"
     return ""
-
-
-def _problem(future: Future[str]) -> str:
-    return future.result()

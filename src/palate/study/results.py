@@ -6,6 +6,7 @@ Takes a comparison folder and its data set; gives one nested table of plain valu
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,12 +22,13 @@ from palate.dataset.dataset import Dataset
 from palate.experiment import environment
 from palate.measure.beyond import beyond_accuracy
 from palate.measure.evaluation import Lists, accuracy_of
-from palate.measure.resampling import Estimate, estimates, resampled_means
-from palate.measure.significance import Pair, Separation, holm, paired_interval, paired_test, separate
+from palate.measure.resampling import LEVEL, Estimate, estimates, resampled_means
+from palate.measure.significance import Pair, Separation, holm, holm_steps, paired_test, separate
 from palate.measure.slices import item_slices, measure_slices, user_slices
 from palate.models import MODELS
-from palate.recipe import Recipe
-from palate.study.compare import WHOLE, Plan, read_plan, stored_lists
+from palate.recipe import Recipe, RecipeFile
+from palate.study.compare import FAILED, LISTS, WHOLE, Plan, read_plan, runs_of, settings_file, stored_lists
+from palate.study.knockout import remark
 
 RESULTS, ROWS, PER_USER = "results.json", "results.parquet", "per_user.parquet"
 # Metrics on which models are told apart; the first is the one that tables are ordered by.
@@ -58,11 +60,24 @@ class Measured:
         return self.values[metric].mean(0)
 
 
-def measured(folder: Path, dataset: Dataset) -> Measured | None:
-    """The finished runs below `folder`, one for each seed; None when there is none."""
-    folders = sorted((path.parent for path in folder.glob("s*/lists.safetensors")), key=lambda path: int(path.name[1:]))
-    if not folders:
+@dataclass(frozen=True, eq=False)
+class _Own:
+    """Feature rows of the items that have them of their own: what was filled in says nothing of an item."""
+
+    matrix: NDArray[np.float32]
+    present: NDArray[np.bool_]
+
+
+def lacking(folder: Path, seeds: int) -> list[int]:
+    """The seeds, of 0 … seeds - 1, without a finished run below `folder`."""
+    return [seed for seed in range(seeds) if not (folder / f"s{seed}" / LISTS).is_file()]
+
+
+def measured(folder: Path, dataset: Dataset, seeds: int) -> Measured | None:
+    """The finished runs below `folder` with seeds 0 … seeds - 1; None unless all of them are there."""
+    if lacking(folder, seeds):
         return None
+    folders = [folder / f"s{seed}" for seed in range(seeds)]
     positives = dataset.positives["test"]
     stored = [stored_lists(path) for path in folders]
     accuracies = [accuracy_of(lists, positives) for lists, _ in stored]
@@ -86,15 +101,30 @@ def gather(out: Path, dataset: Dataset, *, resamples: int = RESAMPLES) -> dict[s
     plan = read_plan(out)
     if plan.fingerprint != dataset.fingerprint:
         raise ArtefactError("this comparison is of other data", where=str(out), do="give the data it was made on")
-    found = {label: measured(out / "runs" / label / WHOLE, dataset) for label in plan.entrants}
-    whole = {label: value for label, value in found.items() if value is not None}
+    failed: Mapping[str, str] = read_json(out / FAILED) if (out / FAILED).is_file() else {}
+    incomplete: dict[str, str] = {}
+    whole: dict[str, Measured] = {}
+    for label in plan.entrants:
+        settings = settings_file(out, label)
+        if label in failed or not settings.is_file():
+            incomplete[label] = failed.get(label, "not begun")
+            continue
+        folder, count = out / "runs" / label / WHOLE, runs_of(RecipeFile.read(settings), plan.seeds)
+        value = measured(folder, dataset, count)
+        if value is None:
+            incomplete[label] = _gap(lacking(folder, count), count)
+        else:
+            whole[label] = value
     if not whole:
-        raise ArtefactError("no run of this comparison is finished", where=str(out))
+        raise ArtefactError(
+            "no entrant of this comparison is finished, with every seed",
+            where=str(out),
+            do="run the comparison again: what is trained already is kept",
+        )
     separated = {
         metric: separate({label: value.by_user(metric) for label, value in whole.items()}, resamples=resamples)
         for metric in COMPARED
     }
-    failed: Mapping[str, str] = read_json(out / "failed.json") if (out / "failed.json").is_file() else {}
     results: dict[str, Any] = {
         "plan": plan.model_dump(),
         "environment": environment(),
@@ -105,13 +135,18 @@ def gather(out: Path, dataset: Dataset, *, resamples: int = RESAMPLES) -> dict[s
             for label, value in sorted(whole.items(), key=lambda entry: -float(entry[1].by_user(COMPARED[0]).mean()))
         },
         "separation": {metric: separation_as_dict(value) for metric, value in separated.items()},
-        "knock_out": _knock_outs(out, whole, dataset, resamples),
+        "knock_out": _knock_outs(out, plan, whole, dataset, resamples, incomplete),
         "failed": dict(failed),
+        "incomplete": incomplete,
     }
     write_json(out / RESULTS, results)
     _write_rows(out, results)
     _write_users(out, whole, dataset)
     return results
+
+
+def _gap(seeds: list[int], count: int) -> str:
+    return f"{len(seeds)} of {count} runs are missing (seed {', '.join(map(str, seeds))})"
 
 
 def _mean_of(tables: list[dict[str, float]]) -> dict[str, float]:
@@ -126,7 +161,11 @@ def _model(label: str, value: Measured, dataset: Dataset, plan: Plan, resamples:
     intervals = estimates(table, resampled_means(table, min(resamples, 2000), 0))
     runs = [read_json(folder / "run" / "metrics.json") for folder in value.folders]
     train = dataset.positives["train"]
-    beyond = [beyond_accuracy(lists, train, dataset.features).means() for lists in value.lists]
+    own = {
+        name: _Own(features.matrix, features.present & ~dataset.missing[name])
+        for name, features in dataset.features.items()
+    }
+    beyond = [beyond_accuracy(lists, train, own).means() for lists in value.lists]
     return {
         "model": recipe.model,
         "title": kind.title,
@@ -191,7 +230,8 @@ def _slices(value: Measured, dataset: Dataset) -> dict[str, Any]:
 
 def _cost(runs: list[dict[str, Any]]) -> dict[str, float | None]:
     """Means over the runs of what was noted of each; None where a model has no such figure."""
-    names = ("seconds", "seconds_per_epoch", "epochs", "best_epoch", "process_peak_memory_mb", "parameters")
+    time = ("seconds", "seconds_per_epoch", "epochs", "best_epoch")
+    names = (*time, "process_peak_memory_mb", "peak_memory_rise_mb", "parameters")
     return {name: _known_mean([run.get(name) for run in runs]) for name in names}
 
 
@@ -241,17 +281,35 @@ def _pair(pair: Pair) -> dict[str, Any]:
     }
 
 
-def _knock_outs(out: Path, whole: Mapping[str, Measured], dataset: Dataset, resamples: int) -> list[dict[str, Any]]:
-    """What each modality brought: the true rows against each knock-out, paired over users; Holm over all of them."""
-    metric = COMPARED[0]
+def _knock_outs(
+    out: Path,
+    plan: Plan,
+    whole: Mapping[str, Measured],
+    dataset: Dataset,
+    resamples: int,
+    incomplete: dict[str, str],
+) -> list[dict[str, Any]]:
+    """What each modality brought: the true rows against each knock-out, paired over users; Holm over all of them.
+
+    As between models (`separate`), one is separated only if the corrected p is at most alpha and the interval at the
+    level of its Holm step excludes zero. Knock-outs without a run for every seed are noted in `incomplete`.
+    """
+    metric, alpha = COMPARED[0], 1 - LEVEL
     found: list[dict[str, Any]] = []
+    differences: list[NDArray[np.float64]] = []
     for label, value in whole.items():
+        given = Recipe.read(value.folders[0] / "run" / "recipe.yaml").data.features
         for folder in sorted((out / "runs" / label).iterdir()):
             modality, _, how = folder.name.rpartition("-")
-            other = measured(folder, dataset) if folder.name != WHOLE else None
+            if folder.name == WHOLE or not folder.is_dir():
+                continue
+            other = measured(folder, dataset, plan.seeds)
             if other is None:
+                if plan.knock_out:
+                    incomplete[f"{label}, {modality} {how}"] = _gap(lacking(folder, plan.seeds), plan.seeds)
                 continue
             true, without = value.by_user(metric), other.by_user(metric)
+            note = remark(modality, given)
             found.append(
                 {
                     "label": label,
@@ -261,14 +319,21 @@ def _knock_outs(out: Path, whole: Mapping[str, Measured], dataset: Dataset, resa
                     "with": float(true.mean()),
                     "without": float(without.mean()),
                     "seeds": len(other.folders),
-                    "difference": _interval(paired_interval(true, without, resamples=resamples)),
-                    "p": paired_test(true, without, resamples=resamples),
+                    **({"note": note} if note else {}),
                 }
             )
-    for entry, corrected in zip(found, holm([entry["p"] for entry in found]), strict=True):
-        low, high = entry["difference"]["low"], entry["difference"]["high"]
-        entry["corrected_p"] = float(corrected)
-        entry["separated"] = bool(corrected <= 0.05 and (low > 0 or high < 0))
+            differences.append(true - without)
+    # The strictest step needs a tail that still holds a resample, and a p that can get below it.
+    resamples = max(resamples, math.ceil(2 * len(found) / alpha))
+    p = np.array([paired_test(each, np.zeros_like(each), resamples=resamples) for each in differences])
+    for entry, each, own, corrected, step in zip(found, differences, p, holm(p), holm_steps(p), strict=True):
+        column = each[:, None]
+        means = resampled_means(column, resamples, 0)
+        entry["difference"] = _interval(estimates(column, means)[0])
+        wide = estimates(column, means, level=1 - alpha / int(step))[0]
+        entry["corrected"] = _interval(wide)
+        entry["p"], entry["corrected_p"] = float(own), float(corrected)
+        entry["separated"] = bool(corrected <= alpha and (wide.low > 0 or wide.high < 0))
     return found
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import hashlib
 import json
 import resource
@@ -43,7 +44,7 @@ class Fitted:
     Attributes:
         model: with its best parameters.
         validation: its validation metrics.
-        facts: epochs, best epoch, why it stopped, seconds, peak memory, parameters, notes.
+        facts: epochs, best epoch, why it stopped, seconds, peak memory and its rise, parameters, notes.
     """
 
     model: Model
@@ -86,7 +87,7 @@ def fit_model(
         TrainingError: when training cannot go on.
         Interrupted: after Ctrl-C.
     """
-    start = time.monotonic()
+    start, held = time.monotonic(), peak_memory_mb()
     if settings.metric not in METRICS:
         raise ConfigError(
             unknown_name("validation metric", settings.metric, METRICS), do=f"choose one of {', '.join(METRICS)}"
@@ -138,7 +139,10 @@ def fit_model(
     facts["parameters"] = sum(value.numel() for value in model.parameters())
     if model.notes:
         facts["notes"] = list(model.notes)
-    facts["process_peak_memory_mb"] = round(peak_memory_mb())
+    peak = peak_memory_mb()
+    facts["process_peak_memory_mb"] = round(peak)
+    # What the process held before is the data and, after other runs, what their memory was not given back of.
+    facts["peak_memory_rise_mb"] = round(peak - held)
     return Fitted(model, measure() if held_out.size else {}, facts)
 
 
@@ -154,6 +158,11 @@ def peak_memory_mb() -> float:
 
 
 def reset_peak_memory() -> None:
-    """Let the peak start again from the present size, where the system can (Linux); for many runs in one process."""
+    """Let the peak start again from the present size, where the system can (Linux); for many runs in one process.
+
+    The present size is not the same for all of these runs: of two runs, compare `peak_memory_rise_mb`. It leaves out
+    memory that earlier runs freed and the process still holds.
+    """
+    gc.collect()
     with contextlib.suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
