@@ -5,7 +5,6 @@ Takes MovieLens-100K, a made-up record shop where that cannot be had, or a catal
 
 from __future__ import annotations
 
-import dataclasses
 import re
 import time
 from collections.abc import Callable, Mapping
@@ -224,8 +223,7 @@ def _plan(stage: Stage, data: Dataset, say: Callable[[str], None]) -> list[tuple
     """The models that these data allow, and what each looks at; with pictures also without, to show what they add."""
     seen = [data]
     if "image" in data.features and len(data.features) > 1:
-        others = {name: features for name, features in data.features.items() if name != "image"}
-        seen.insert(0, dataclasses.replace(data, features=others))
+        seen.insert(0, data.with_features([name for name in data.features if name != "image"]))
     plan: list[tuple[str, Dataset]] = []
     for name in next(iter(stage.settings.values())):
         if name == "ease" and len(data.items) > MOST_ITEMS_FOR_EASE:

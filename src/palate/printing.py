@@ -49,6 +49,9 @@ def print_comparison(results: dict[str, Any]) -> None:
         for label, found in results["models"].items()
     ]
     print_table(pl.DataFrame(rows))
+    defaults = [label for label, found in results["models"].items() if found["settings_from"] == found["model"]]
+    if defaults:
+        print(f"with default settings, for want of a recipe file: {', '.join(defaults)}")
     print(f"recall@20, {results['test_users']:,} test users: {results['separation']['recall@20']['verdict']}")
     for entry in results["knock_out"]:
         said = "separated" if entry["separated"] else "not separated"
