@@ -2,37 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
 
-from palate.graph.rows import Rows
+from measure.tables import Table, rows
 from palate.measure import ranking
 from palate.measure.evaluation import evaluate
-
-
-class Table:
-    """A scorer over a table of scores."""
-
-    def __init__(self, scores: Tensor) -> None:
-        self.scores = scores
-        self.asked: list[int] = []
-
-    @property
-    def items(self) -> int:
-        return self.scores.shape[1]
-
-    def score_block(self, users: Tensor) -> Tensor:
-        self.asked += users.tolist()
-        return self.scores.index_select(0, users)
-
-
-def rows(pairs: Sequence[Sequence[int]], users: int, items: int) -> Rows:
-    table = np.array(pairs, dtype=np.int64).reshape(-1, 2)
-    return Rows.from_pairs(table[:, 0], table[:, 1], users, items)
 
 
 def test_users_without_a_positive_are_not_measured_and_not_scored() -> None:
