@@ -201,6 +201,18 @@ def test_itemknn_is_the_shrunk_cosine_of_common_users(seed: int, neighbours: int
     check_scores(ItemKNN(config, worlds.inputs(matrix, shuffle=seed)), matrix, kept(near, neighbours, side))
 
 
+@given(seeds, st.sampled_from([0.2, 0.5, 0.9]), st.sampled_from([0.0, 0.8]), st.sampled_from(["scored", "history"]))
+def test_itemknn_weighs_users_and_both_ends(seed: int, asymmetry: float, exponent: float, side: str) -> None:
+    matrix = without_ties(seed)
+    counts, weighted = matrix.sum(0), matrix * np.maximum(matrix.sum(1, keepdims=True), 1.0) ** -exponent
+    taken_to_scored = matrix.T @ weighted / (counts[:, None] ** asymmetry * counts ** (1 - asymmetry) + 2.0)
+    config = ItemKNNConfig.parse(
+        {"neighbours": 5, "shrink": 2, "neighbours_of": side, "asymmetry": asymmetry, "user_exponent": exponent}
+    )
+    near = taken_to_scored.T if side == "scored" else taken_to_scored
+    check_scores(ItemKNN(config, worlds.inputs(matrix, shuffle=seed)), matrix, kept(near, 5, side))
+
+
 @given(seeds, st.sampled_from([1, 3, 8, 100]), st.sampled_from([0.4, 1.0]), st.sampled_from([0.0, 0.6]))
 def test_rp3beta_is_the_reweighted_walk_over_three_edges(seed: int, neighbours: int, alpha: float, beta: float) -> None:
     matrix = without_ties(seed)

@@ -31,7 +31,7 @@ class BPR(Recommender):
     Config = BPRConfig
     title = "BPR-MF"
     source = "Rendle et al., UAI 2009"
-    search: ClassVar[Space] = {"penalty_weight": Range(1e-5, 0.1, log=True)}
+    search: ClassVar[Space] = {"penalty_weight": Range(1e-5, 1.0, log=True)}
     needs = Needs(negatives=1)
 
     def __init__(self, config: BPRConfig, inputs: ModelInputs) -> None:

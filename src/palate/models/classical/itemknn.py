@@ -29,11 +29,28 @@ class ItemKNNConfig(Config):
     neighbours_of: Literal["scored", "history"] = Field(
         default="scored", description="whose neighbours are kept: of each item to be scored, or that a user took"
     )
+    asymmetry: float = Field(
+        default=0.5,
+        ge=0,
+        le=1,
+        description="α, exponent of the popularity of the item that a user took, 1 - α of the scored one's; "
+        "0.5: the cosine, 1: how many of the first item's users took the other (Aiolli, RecSys 2013)",
+    )
+    user_exponent: float = Field(
+        default=0.0,
+        ge=0,
+        description="γ: a user of n items counts n^-γ; above 0 where a few users took hundreds "
+        "(Deshpande and Karypis, TOIS 2004)",
+    )
 
 
 @MODELS.register("itemknn")
 class ItemKNN(Neighbourhood):
-    """w_ij = |U_i ∩ U_j| / (√(|U_i| |U_j|) + h), U_i the train users of item i; the k largest of each item."""
+    """w_ij = Σ_u |I_u|^-γ / (|U_i|^α |U_j|^(1-α) + h) over the train users u of both; the k largest of each item.
+
+    U_i are the users of item i and I_u the items of user u; i is an item that a user took and j one to be scored. As it
+    stands, γ = 0 and α = ½, it is the cosine of the items' columns of users.
+    """
 
     Config = ItemKNNConfig
     title = "ItemKNN"
@@ -42,6 +59,8 @@ class ItemKNN(Neighbourhood):
         "neighbours": Choice((20, 50, 100, 200, 500)),
         "shrink": Range(0.0, 100.0),
         "neighbours_of": Choice(("scored", "history")),
+        "asymmetry": Range(0.0, 1.0),
+        "user_exponent": Range(0.0, 1.5),
     }
 
     def __init__(self, config: ItemKNNConfig, inputs: ModelInputs) -> None:
@@ -54,7 +73,10 @@ class ItemKNN(Neighbourhood):
         self.keep(*found, of_scored=self.config.neighbours_of == "scored")
 
     def near(self, items: IntArray) -> NDArray[np.float64]:
-        """w of `items` with all items, len(items) × I."""
-        common = product_block(self.by_item.take(items), self.by_user)
-        length = np.sqrt(self.by_item.lengths)
-        return common / np.maximum(length[items, None] * length + self.config.shrink, 1e-300)
+        """How near each item is to each of `items`, whose neighbours are looked for, len(items) × I."""
+        config = self.config
+        counted = np.maximum(self.by_user.lengths, 1.0) ** -config.user_exponent
+        common = product_block(self.by_item.take(items), self.by_user, counted[self.by_user.row_of_entry()])
+        popularity = np.maximum(self.by_item.lengths, 1).astype(np.float64)
+        own = 1 - config.asymmetry if config.neighbours_of == "scored" else config.asymmetry
+        return common / (popularity[items, None] ** own * popularity ** (1 - own) + config.shrink)
