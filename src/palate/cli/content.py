@@ -35,18 +35,30 @@ def encode(
         str | None,
         typer.Option(help="With --from: file of the rows' item ids, or item-order when row i is the i-th item."),
     ] = None,
+    scale: Annotated[
+        str,
+        typer.Option(
+            help="With --from: none, unit (rows of length 1) or standard (columns centred, one deviation)."
+        ),
+    ] = "none",
 ) -> None:
     """Turn content into features, cached by content; or take ready-made ones."""
     from palate.core.config import read_assignments
+    from palate.core.errors import unknown_name
     from palate.encode.catalogue import encode_all, take_precomputed
+    from palate.encode.scaling import WAYS
 
+    if scale not in WAYS:
+        raise ConfigError(unknown_name("scale", scale, WAYS), do=f"choose one of {', '.join(WAYS)}")
     if matrix is not None:
         if modality is None or len(modality) != 1:
             raise ConfigError("ready-made rows need a name", do="add one --modality, for example --modality image")
-        print(take_precomputed(folder, modality[0], matrix, ids))
+        print(take_precomputed(folder, modality[0], matrix, ids, scale))
         return
     if ids is not None:
         raise ConfigError("--ids goes with --from", do="name the .npy file with --from")
+    if scale != "none":
+        raise ConfigError("--scale goes with --from", do="name the .npy file with --from")
     if encoder is not None and Path(encoder).is_dir():
         from palate.encode.joint.encoder import encode_joint
 

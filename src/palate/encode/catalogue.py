@@ -16,6 +16,7 @@ from palate.encode.categories import CategoriesEncoder, category_columns, item_c
 from palate.encode.knowledge import KnowledgeConfig, encode_knowledge, item_entities
 from palate.encode.media import MediaFile, media_files
 from palate.encode.precomputed import PrecomputedSummary, read_precomputed
+from palate.encode.scaling import Scaling, remark, scaled
 from palate.encode.store import FAILED, FeatureStore, RowCache
 from palate.encode.text import TEXT_COLUMNS, item_texts
 from palate.ingest.catalogue import Catalogue
@@ -241,12 +242,15 @@ def take_file(folder: Path, file: FeatureFile, item_ids: Sequence[str]) -> None:
     FeatureStore(folder).save(features)
 
 
-def take_precomputed(folder: Path, name: str, matrix: Path, ids: str | None) -> PrecomputedSummary:
+def take_precomputed(
+    folder: Path, name: str, matrix: Path, ids: str | None, scale: Scaling = "none"
+) -> PrecomputedSummary:
     """Store ready-made rows as features `name`.
 
     Args:
         matrix: a `.npy` file.
         ids: a file with the ids of its rows, or "item-order" when row i belongs to the catalogue's i-th item.
+        scale: see `palate.encode.scaling.scaled`.
 
     Raises:
         ConfigError: when the alignment was not said.
@@ -265,5 +269,6 @@ def take_precomputed(folder: Path, name: str, matrix: Path, ids: str | None) -> 
         if guess and not Path(ids).exists():
             raise ConfigError(f"there is no file '{ids}'; did you mean '{guess}'?")
         features, summary = read_precomputed(matrix, name=name, item_ids=item_ids, ids=Path(ids))
-    FeatureStore(folder).save(features)
-    return summary
+    note = remark(features) if scale == "none" else ""
+    FeatureStore(folder).save(scaled(features, scale))
+    return dataclasses.replace(summary, notes=(*summary.notes, note)) if note else summary
