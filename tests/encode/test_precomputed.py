@@ -42,6 +42,20 @@ def test_rows_reach_their_items_whatever_the_order_of_the_file(
     assert "'stranger'" in str(summary)
 
 
+def test_rows_may_follow_ids_that_are_numbers(tmp_path: Path) -> None:
+    """The folders of other programs number items, and events name them in any order."""
+    path, items = stored(tmp_path, ramp(5)), ["3", "0", "2", "1"]
+    features, summary = read_precomputed(path, name="image", item_ids=items, rows="id-order")
+    assert features.matrix.tolist() == ramp(5)[[3, 0, 2, 1]].tolist()
+    assert summary.unknown_rows == 1
+    _, summary = read_precomputed(stored(tmp_path, ramp()), name="image", item_ids=items, rows="item-order")
+    assert "id-order" in str(summary)
+    _, summary = read_precomputed(stored(tmp_path, ramp()), name="image", item_ids=sorted(items), rows="item-order")
+    assert "id-order" not in str(summary)
+    with pytest.raises(DataError, match="row numbers; 1 are not: item '03'"):
+        read_precomputed(path, name="image", item_ids=["0", "1", "03"], rows="id-order")
+
+
 @pytest.mark.parametrize("dtype", ["float16", "float64", ">f4", "int64", "uint8", "bool"])
 @pytest.mark.parametrize("order", ["C", "F"])
 def test_any_numbers_in_any_layout_are_cast(tmp_path: Path, dtype: str, order: str) -> None:

@@ -33,13 +33,14 @@ def encode(
     matrix: Annotated[Path | None, typer.Option("--from", help="Take ready-made rows from a .npy file.")] = None,
     ids: Annotated[
         str | None,
-        typer.Option(help="With --from: file of the rows' item ids, or item-order when row i is the i-th item."),
+        typer.Option(
+            help="With --from: file of the rows' item ids; or item-order (row i is the catalogue's i-th item), id-order "
+            "(row i is the item with the id i)."
+        ),
     ] = None,
     scale: Annotated[
         str,
-        typer.Option(
-            help="With --from: none, unit (rows of length 1) or standard (columns centred, one deviation)."
-        ),
+        typer.Option(help="With --from: none, unit (rows of length 1) or standard (columns centred, one deviation)."),
     ] = "none",
 ) -> None:
     """Turn content into features, cached by content; or take ready-made ones."""

@@ -15,7 +15,7 @@ from palate.encode.base import ENCODERS, Encoder, EncodeSummary, Fitting, build_
 from palate.encode.categories import CategoriesEncoder, category_columns, item_categories
 from palate.encode.knowledge import KnowledgeConfig, encode_knowledge, item_entities
 from palate.encode.media import MediaFile, media_files
-from palate.encode.precomputed import PrecomputedSummary, read_precomputed
+from palate.encode.precomputed import ROW_ORDERS, PrecomputedSummary, read_precomputed
 from palate.encode.scaling import Scaling, remark, scaled
 from palate.encode.store import FAILED, FeatureStore, RowCache
 from palate.encode.text import TEXT_COLUMNS, item_texts
@@ -249,7 +249,8 @@ def take_precomputed(
 
     Args:
         matrix: a `.npy` file.
-        ids: a file with the ids of its rows, or "item-order" when row i belongs to the catalogue's i-th item.
+        ids: a file with the ids of its rows; or "item-order" when row i belongs to the catalogue's i-th item,
+            "id-order" when it belongs to the item whose id is the number i.
         scale: see `palate.encode.scaling.scaled`.
 
     Raises:
@@ -259,13 +260,14 @@ def take_precomputed(
     if ids is None:
         raise ConfigError(
             "which row belongs to which item must be said",
-            do="name the file of the rows' ids with --ids, or use --ids item-order when row i is the i-th item",
+            do="name the file of the rows' ids with --ids, or say --ids item-order (row i is the catalogue's i-th "
+            "item) or --ids id-order (row i is the item with the id i)",
         )
     item_ids = Catalogue.load(folder).items["item_id"].to_list()
-    if ids == "item-order":
-        features, summary = read_precomputed(matrix, name=name, item_ids=item_ids, rows="item-order")
+    if ids in ROW_ORDERS:
+        features, summary = read_precomputed(matrix, name=name, item_ids=item_ids, rows=ids)
     else:
-        guess = nearest(ids, ["item-order"])
+        guess = nearest(ids, ROW_ORDERS)
         if guess and not Path(ids).exists():
             raise ConfigError(f"there is no file '{ids}'; did you mean '{guess}'?")
         features, summary = read_precomputed(matrix, name=name, item_ids=item_ids, ids=Path(ids))

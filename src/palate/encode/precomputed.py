@@ -20,6 +20,8 @@ from numpy.typing import NDArray
 from palate.core.errors import ConfigError, DataError
 from palate.encode.features import BLOCK, Features, repeated_ids, some
 
+RowOrder = Literal["item-order", "id-order"]
+ROW_ORDERS: tuple[RowOrder, ...] = ("item-order", "id-order")
 # What the float32 matrix of the catalogue's items may take at most, unless the caller allows more.
 MAX_BYTES = 16 * 1024**3
 # What NumPy raises over a header that is damaged or malicious; the last four come from Python's own parser beneath it.
@@ -60,7 +62,7 @@ def read_precomputed(
     name: str,
     item_ids: Sequence[str],
     ids: Path | Sequence[str] | None = None,
-    rows: Literal["item-order"] | None = None,
+    rows: RowOrder | None = None,
     strict: bool = False,
     zero_is_missing: bool = False,
     max_bytes: int = MAX_BYTES,
@@ -72,7 +74,8 @@ def read_precomputed(
         name: the modality.
         item_ids: the catalogue's items, in its order.
         ids: the ids of the matrix's rows, or a file of them (see `read_ids`); exactly one of `ids` and `rows` is given.
-        rows: "item-order" states that row i belongs to `item_ids[i]`; the numbers must agree.
+        rows: "item-order" states that row i belongs to `item_ids[i]`, and the numbers must agree; "id-order" that row i
+            belongs to the item whose id is the number i, as in folders of other programs.
         strict: rows that are not finite are an error, not a note.
         zero_is_missing: a row of zeros means that the item has no such content.
         max_bytes: what the result's matrix may take.
@@ -86,9 +89,13 @@ def read_precomputed(
         raise ConfigError(
             "say which row of the matrix belongs to which item",
             where=str(matrix),
-            do="give the file of its rows' ids, or, if row i is the catalogue's i-th item, rows='item-order': not both",
+            do="give the file of its rows' ids, or say rows='item-order' (row i is the catalogue's i-th item) or "
+            "rows='id-order' (row i is the item with the id i): not both",
         )
     stored = _open(matrix, len(item_ids), max_bytes)
+    if rows == "id-order":
+        ids = [str(row) for row in range(len(stored))]
+        _check_numbered(matrix, item_ids)
     source, unknown = _alignment(stored, matrix, item_ids, ids)
     values, present, broken, zero = _gather(stored, source, zero_is_missing)
     broken_ids = [item_ids[item] for item in broken]
@@ -101,6 +108,8 @@ def read_precomputed(
     without = [item_ids[item] for item in np.flatnonzero(source < 0).tolist()]
     zero_ids = [item_ids[item] for item in zero]
     notes: list[str] = []
+    if rows == "item-order" and _numbered_otherwise(item_ids):
+        notes.append("the items' ids are 0, 1, … in another order: if the rows follow the ids, say id-order")
     if without:
         notes.append(f"{len(without):,} items have no row and are absent: {some(without)}")
     if unknown:
@@ -122,6 +131,22 @@ def read_precomputed(
         notes=tuple(notes),
     )
     return features, summary
+
+
+def _check_numbered(matrix: Path, item_ids: Sequence[str]) -> None:
+    """Refuse ids that are no row numbers."""
+    named = [item for item in item_ids if not (item.isdecimal() and item.isascii() and str(int(item)) == item)]
+    if named:
+        raise DataError(
+            f"rows='id-order' needs ids that are row numbers; {len(named):,} are not: {some(named)}",
+            where=str(matrix),
+            do="give the ids of the rows instead",
+        )
+
+
+def _numbered_otherwise(item_ids: Sequence[str]) -> bool:
+    """The ids are the numbers of the items, and not in their order."""
+    return list(item_ids) != (numbers := [str(item) for item in range(len(item_ids))]) and set(item_ids) == set(numbers)
 
 
 def read_ids(path: Path) -> list[str]:
