@@ -139,6 +139,7 @@ def knocked(label: str, modality: str, how: str, difference: float, separated: b
         "without": 0.3 - difference,
         "seeds": 5,
         "difference": {"mean": difference, "low": difference - 0.01, "high": difference + 0.01},
+        "corrected": {"mean": difference, "low": difference - 0.02, "high": difference + 0.02},
         "p": 0.01,
         "corrected_p": 0.02 if separated else 0.7,
         "separated": separated,

@@ -151,6 +151,14 @@ def test_a_modality_helped_only_where_leaving_it_out_is_separated(way: str, sepa
     assert expected in said(found_in(results(FEW, knock_out=ways)))
 
 
+def test_knock_outs_show_the_corrected_interval_and_what_is_to_be_known_of_them() -> None:
+    way = {**knocked("bm3", "text", "noise", 0.05, True), "note": "'joint' was made from text too"}
+    found = found_in(results(FEW, knock_out=[way]))
+    for text in (" ".join(Page(page(found)).words), tables_markdown(found)):
+        assert "0.0300 to 0.0700" in text.replace("+", "")
+        assert "'joint' was made from text too." in text
+
+
 def test_where_a_modality_is_the_only_one_wrong_rows_stand_in_for_leaving_it_out() -> None:
     ways = [knocked("bm3", "text", how, 0.05, True) for how in ("noise", "shuffled")]
     text = said(found_in(results(FEW, knock_out=ways)))

@@ -163,8 +163,10 @@ class KnockOut(_Found):
     without: float
     seeds: int
     difference: Interval
+    corrected: Interval
     corrected_p: float
     separated: bool
+    note: str = ""
 
 
 class DataFound(_Found):

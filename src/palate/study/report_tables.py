@@ -173,7 +173,7 @@ def knock_outs(found: Findings) -> Table | None:
             Cell(f"{entry.modality}, {WAYS.get(entry.how, entry.how)}"),
             Cell(figure(entry.true)),
             Cell(figure(entry.without)),
-            Cell(signed(entry.difference.mean), _ends(entry.difference), "separated" if entry.separated else ""),
+            Cell(signed(entry.difference.mean), _ends(entry.corrected), "separated" if entry.separated else ""),
             Cell(probability(entry.corrected_p)),
             Cell("separated" if entry.separated else "not separated", "", "separated" if entry.separated else ""),
         )
@@ -184,13 +184,13 @@ def knock_outs(found: Findings) -> Table | None:
         Column("Modality", words=True),
         Column("True rows"),
         Column("Without"),
-        Column("Difference", "95 % interval"),
+        Column("Difference", "corrected interval"),
         Column("p", "corrected"),
         Column("Verdict", words=True),
     )
-    return Table(
-        "knock-outs", f"Knock-outs: {metric_name(FIRST)} with a modality's true rows and without", columns, rows
-    )
+    caption = f"Knock-outs: {metric_name(FIRST)} with a modality's true rows and without"
+    notes = dict.fromkeys(entry.note for entry in found.knock_out if entry.note)
+    return Table("knock-outs", caption, columns, rows, note=" ".join(f"{note}." for note in notes))
 
 
 def pairs(found: Findings, metric: str) -> Table:
