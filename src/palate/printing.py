@@ -61,6 +61,35 @@ def print_comparison(results: dict[str, Any]) -> None:
         )
 
 
+def print_explanation(found: dict[str, Any]) -> None:
+    """What `explain_to` found, in blocks: the score and its parts, the history, neighbours by modality."""
+    import polars as pl
+
+    print(f"user {found['user']}, item {found['item_id']}{_title(found)}{', known already' if found['known'] else ''}")
+    print(f"score {found['score']:.4f}")
+    if found["parts"]:
+        print("the sum of:")
+        for name, value in found["parts"].items():
+            print(f"  {name:<20}{value:>10.4f}")
+    history = found["history"]
+    said = {
+        "weight": "what the user's items add to the score",
+        "cosine": "the user's items that are nearest to it, by the model's item vectors",
+    }
+    if history["basis"] is not None:
+        print(f"\n{said[history['basis']]} ({found['history_length']:,} in training):")
+        print_table(pl.DataFrame(history["items"])) if history["items"] else print("  none")
+        if history["rest"] is not None and len(history["items"]) < found["history_length"]:
+            print(f"all others add {history['rest']:.4f}")
+    for name, items in found["neighbours"].items():
+        print(f"\nnearest by {name}:")
+        print_table(pl.DataFrame(items)) if items else print("  none")
+
+
+def _title(found: dict[str, Any]) -> str:
+    return f" ({found['title']})" if "title" in found else ""
+
+
 def print_table(table: pl.DataFrame) -> None:
     """A table, as wide as the terminal or as it needs to be."""
     from rich.console import Console

@@ -145,18 +145,27 @@ def item_categories(
     for name in chosen:
         if name not in items.columns:
             raise DataError(unknown_name("item column", name, items.columns), do=f"columns: {', '.join(items.columns)}")
-        lists = _cells(items[name], separator)
-        labels = (
-            pl.DataFrame({"row": pl.int_range(items.height, eager=True), "label": lists})
-            .explode("label")
-            .with_columns(pl.col("label").str.strip_chars())
-            .filter(pl.col("label").is_not_null() & (pl.col("label") != ""))
-        )
+        labels = labels_of(items[name], separator)
         # Items share their labels: a hundred thousand hold as many references, not as many texts.
         pairs: dict[str, tuple[str, str]] = {}
         for row, label in labels.iter_rows():
             found[row].append(pairs.setdefault(label, (name, label)))
     return [tuple(labels) if labels else None for labels in found]
+
+
+def labels_of(column: pl.Series, separator: str | None = None) -> pl.DataFrame:
+    """The categories in a column's cells: `row` (Int64) and `label`, in order of rows, blank ones left out.
+
+    Args:
+        column: texts, or lists of them.
+        separator: see `CategoriesConfig.separator`.
+    """
+    return (
+        pl.DataFrame({"row": pl.int_range(len(column), eager=True), "label": _cells(column, separator)})
+        .explode("label")
+        .with_columns(pl.col("label").str.strip_chars())
+        .filter(pl.col("label").is_not_null() & (pl.col("label") != ""))
+    )
 
 
 def _cells(column: pl.Series, separator: str | None) -> pl.Series:

@@ -59,3 +59,30 @@ def nearest(
     columns = chosen[torch.cat(places).numpy().ravel()]
     found = Rows.from_pairs(np.repeat(chosen, wanted), columns, count, count)
     return found, torch.cat(cosines).double().numpy().ravel()
+
+
+def nearest_to(
+    row: int, matrix: NDArray[np.float32], k: int, *, present: NDArray[np.bool_] | None = None
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """The k other rows of largest cosine to one row, nearest first, as `nearest` would find them, and their cosines.
+
+    Args:
+        row: which one.
+        matrix: n × D; memory-mapped or not: no copy of it is made.
+        k: neighbours; fewer where there are fewer candidates.
+        present: rows that take part; when `row` does not, it has no neighbours. None: all.
+    """
+    wanted = min(k, len(matrix) - 1 if present is None else int(present.sum()) - 1)
+    if wanted < 1 or (present is not None and not present[row]):
+        return np.zeros(0, np.int64), np.zeros(0)
+    own = F.normalize(torch.tensor(matrix[row], dtype=torch.get_default_dtype()), dim=0)
+    cosines = torch.empty(len(matrix), dtype=own.dtype)
+    step = max(1, CELLS // matrix.shape[1])
+    for start in range(0, len(matrix), step):
+        block = torch.tensor(matrix[start : start + step], dtype=own.dtype)
+        cosines[start : start + step] = F.normalize(block, dim=1) @ own
+    if present is not None:
+        cosines[torch.from_numpy(~present)] = -torch.inf
+    cosines[row] = -torch.inf
+    values, places = torch.topk(cosines, wanted)
+    return places.numpy(), values.double().numpy()

@@ -69,15 +69,33 @@ def ranked_blocks(
         with torch.inference_mode():
             scores = scorer.score_block(torch.from_numpy(block))
             if mask is not None:
-                scores = _hidden(scores, mask.take(block))
-            values, items = torch.topk(scores, min(k + SPARE, scores.shape[1]), dim=1)
-            # Where there is a NaN, it comes first.
-            refuse_nan(values[:, :1], block)
-            _settle_ties(scores, values, items, k, priorities, block)
-            items = items[:, :k]
-            values = scores.gather(1, items)
-            items = items.masked_fill(values == -torch.inf, NOBODY)
+                # A scorer may hand out a view of its own table.
+                scores = hide(scores.clone(), mask.take(block))
+            items, values = best_of(scores, k, priorities, block)
         yield block, items.cpu().numpy(), values.double().cpu().numpy()
+
+
+def best_of(scores: Tensor, k: int, priorities: Priorities, users: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
+    """The k best columns of each row, best first, ties by priority: the one place where lists are cut.
+
+    Args:
+        scores: len(users) × n, at least k columns; -inf where a column may not enter.
+        priorities: of the n columns.
+        users: row numbers, for the ties.
+
+    Returns:
+        Columns (len(users) × k, -1 where a row has no candidate left) and their scores (-inf there).
+
+    Raises:
+        TrainingError: when a score is NaN.
+    """
+    values, items = torch.topk(scores, min(k + SPARE, scores.shape[1]), dim=1)
+    # Where there is a NaN, it comes first.
+    refuse_nan(values[:, :1], users)
+    _settle_ties(scores, values, items, k, priorities, users)
+    items = items[:, :k]
+    values = scores.gather(1, items)
+    return items.masked_fill(values == -torch.inf, NOBODY), values
 
 
 def refuse_nan(scores: Tensor, users: NDArray[np.int64]) -> None:
@@ -111,14 +129,14 @@ def _settle_ties(
         if len(rows):
             own, owners = scores[rows], users[rows.cpu().numpy()]
             found = _everywhere(own, priorities, owners, k) if rows is far else items[rows]
-            items[rows, :k] = _by_score_and_priority(own, found, priorities.of(owners, found))[:, :k]
+            items[rows, :k] = by_score_and_priority(own, found, priorities.of(owners, found))[:, :k]
 
 
-def _hidden(scores: Tensor, hidden: Rows) -> Tensor:
+def hide(scores: Tensor, hidden: Rows) -> Tensor:
+    """-inf at the hidden columns of each row, in place."""
     rows = torch.from_numpy(hidden.row_of_entry()).to(scores.device)
     columns = torch.from_numpy(hidden.columns.astype(np.int64)).to(scores.device)
-    # A scorer may hand out a view of its own table.
-    return scores.clone().index_put_((rows, columns), scores.new_tensor(-torch.inf))
+    return scores.index_put_((rows, columns), scores.new_tensor(-torch.inf))
 
 
 class Priorities:
@@ -134,6 +152,12 @@ class Priorities:
 
     def __init__(self, items: int, seed: int) -> None:
         self.item_key = torch.randint(0, 2**31, (items,), generator=torch_generator(seed, "ties"))
+
+    def among(self, items: Tensor) -> Priorities:
+        """Those of some items (int64), which are then numbered in that order: ties fall as among all of them."""
+        some = Priorities(0, 0)
+        some.item_key = self.item_key[items]
+        return some
 
     def of(self, users: NDArray[np.int64], items: Tensor | None = None) -> Tensor:
         """The priorities of `items` (len(users) × n; None: all items) for each user: len(users) × n."""
@@ -154,7 +178,7 @@ def _everywhere(scores: Tensor, priorities: Priorities, users: NDArray[np.int64]
     return torch.topk(level + priorities.of(users).to(scores.device).double() / 2**31, k, dim=1).indices
 
 
-def _by_score_and_priority(scores: Tensor, columns: Tensor, priority: Tensor) -> Tensor:
+def by_score_and_priority(scores: Tensor, columns: Tensor, priority: Tensor) -> Tensor:
     """`columns` of each row, best score first, equal scores by descending priority."""
     columns = columns.gather(1, priority.argsort(dim=1, descending=True, stable=True))
     return columns.gather(1, scores.gather(1, columns).argsort(dim=1, descending=True, stable=True))

@@ -149,6 +149,14 @@ class Recommender(Model):
     def embed(self) -> Embeddings:
         """User and item vectors whose inner product is the score; inference mode, deterministic."""
 
+    def score_parts(self) -> dict[str, Embeddings]:
+        """Named parts whose scores add up to the score; empty where it is no sum of parts.
+
+        A part is what an item has of one modality, of its id and so on, met with the user's whole vector. Names with a
+        space are no modalities.
+        """
+        return {}
+
     def scorer(self) -> Embeddings:
         """The embeddings."""
         return self.embed()

@@ -13,9 +13,20 @@ from palate.dataset.dataset import Dataset
 from palate.graph.rows import IntArray
 from palate.measure.ranking import NOBODY, top_items
 from palate.models.base import Scorer
+from palate.recommend.filters import BoolArray, Restricted
+from palate.recommend.rerank import Rules, choose, search_scorer
 
 
-def recommend(scorer: Scorer, dataset: Dataset, users: IntArray, k: int, *, seed: int = 0) -> pl.DataFrame:
+def recommend(
+    scorer: Scorer,
+    dataset: Dataset,
+    users: IntArray,
+    k: int,
+    *,
+    seed: int = 0,
+    allowed: BoolArray | None = None,
+    rules: Rules | None = None,
+) -> pl.DataFrame:
     """The k best items of each user, best first, without those the user has any interaction with.
 
     Args:
@@ -23,11 +34,21 @@ def recommend(scorer: Scorer, dataset: Dataset, users: IntArray, k: int, *, seed
         users: row numbers.
         k: list length; a user with fewer unknown items gets a shorter list.
         seed: of the tie-breaking.
+        allowed: items that may be in a list (see `ItemFilters.mask`); None: all.
+        rules: what every list should be like beyond its scores; None: as the scores say.
 
     Returns:
         Columns `user_id`, `rank` (from 1), `item_id`, `title` where the catalogue has titles, `score`.
     """
-    items, scores = top_items(scorer, users, k, mask=dataset.known(), seed=seed)
+    known = dataset.known()
+    if rules is None:
+        limited = scorer if allowed is None else Restricted(scorer, allowed)
+        items, scores = top_items(limited, users, k, mask=known, seed=seed)
+    else:
+        items, scores = np.full((len(users), k), NOBODY), np.full((len(users), k), -np.inf)
+        for row, user in enumerate(users.tolist()):
+            chosen = choose(search_scorer(scorer, user, allowed=allowed, mask=known, seed=seed), k, rules)
+            items[row, : len(chosen)], scores[row, : len(chosen)] = chosen.items, chosen.scores
     width = items.shape[1]
     flat = items.ravel()
     real = flat != NOBODY

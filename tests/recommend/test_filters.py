@@ -1,0 +1,165 @@
+"""Conditions on items, lists of ids, and that they hold before a list is cut."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+import torch
+
+import worlds
+from palate.core.errors import ConfigError, DataError
+from palate.dataset.vocabulary import Vocabulary
+from palate.measure.ranking import top_items
+from palate.models import Embeddings
+from palate.recommend.filters import Condition, ItemFilters, Restricted, both, read_ids, require_items
+
+TABLE = pl.DataFrame(
+    {
+        "item_id": ["a", "b", "c", "d", "e"],
+        "title": ["Alien", "Big", "Casino", "Dune", "Emma"],
+        "genre": ["Horror|Sci-Fi", "Comedy", None, "Sci-Fi|Drama", "Comedy | Drama"],
+        "mood": ["dark", "light|warm", "dark", None, "warm"],
+        "tags": [["space", "cat"], ["piano"], [], ["space", "sand"], None],
+        "year": ["1979", "1988", "1995", "2021", "unknown"],
+        "price": [10.0, 9.5, 10.0, None, 12.25],
+        "adult": [True, False, True, False, False],
+        "nothing": pl.Series([None] * 5, dtype=pl.String),
+    }
+)
+FILTERS = ItemFilters(TABLE, Vocabulary("item", TABLE["item_id"]))
+
+
+def left(*where: str, **lists: list[str]) -> str:
+    mask = FILTERS.mask(where, **lists)
+    assert mask is not None
+    return "".join(TABLE["item_id"].filter(pl.Series(mask)))
+
+
+@pytest.mark.parametrize(
+    ("where", "expected"),
+    [
+        (["genre=Comedy"], "be"),
+        (["genre=Sci-Fi|Comedy"], "abde"),
+        (["genre=Drama", "genre=Comedy"], "e"),
+        (["genre!=Drama"], "abc"),
+        (["genre!=Drama|Horror"], "bc"),
+        (["genre = Sci-Fi ", " year > 2000"], "d"),
+        (["mood=warm"], "be"),
+        (["tags=space"], "ad"),
+        (["tags!=space"], "bce"),
+        (["title=Big|Emma"], "be"),
+        (["year>=1988"], "bcd"),
+        (["year>=1988", "year<=1995"], "bc"),
+        (["year<1988"], "a"),
+        (["year=unknown"], "e"),
+        (["price=10"], "ac"),
+        (["price<=10"], "abc"),
+        (["price>9.5"], "ace"),
+        (["price!=10.0"], "bde"),
+        (["adult=true"], "ac"),
+    ],
+)
+def test_conditions_say_which_items_may_be_listed(where: list[str], expected: str) -> None:
+    assert left(*where) == expected
+
+
+def test_lists_of_ids_allow_and_deny() -> None:
+    assert left(allow=["d", "a", "a"]) == "ad"
+    assert left(deny=["b", "e"]) == "acd"
+    assert left(allow=["a", "b", "c"], deny=["b"]) == "ac"
+    assert left("genre=Comedy", allow=["a", "b"]) == "b"
+    assert left(allow=[]) == ""
+
+
+def test_without_wishes_there_is_no_mask() -> None:
+    assert FILTERS.mask() is None
+
+
+@pytest.mark.parametrize(
+    ("text", "kind", "words"),
+    [
+        ("genre", ConfigError, "COLUMN=VALUE"),
+        ("=Comedy", ConfigError, "no condition"),
+        ("genre=", ConfigError, "no condition"),
+        ("genre=|", ConfigError, "no condition"),
+        ("genres=Comedy", DataError, "did you mean 'genre'"),
+        ("nothing=x", DataError, "unknown item column 'nothing'"),
+        ("genre=Comdy", DataError, "did you mean 'Comedy'"),
+        ("tags=cats", DataError, "did you mean 'cat'"),
+        ("price=11", DataError, "no item has the price '11'"),
+        ("price=cheap", DataError, "'cheap' is no number"),
+        ("year>=nan", DataError, "'nan' is no number"),
+        ("year>=1980|1990", ConfigError, "one number"),
+        ("title>=3", DataError, "holds no numbers"),
+        ("tags>=3", DataError, "holds no numbers"),
+    ],
+)
+def test_what_cannot_be_asked_is_answered_with_what_can(text: str, kind: type[Exception], words: str) -> None:
+    with pytest.raises(kind) as caught:
+        FILTERS.mask([text])
+    assert words in str(caught.value)
+
+
+def test_unknown_ids_are_named() -> None:
+    for lists in ({"allow": ["a", "x"]}, {"deny": ["x"]}):
+        with pytest.raises(DataError, match="unknown item 'x'"):
+            FILTERS.mask(**lists)
+
+
+def test_conditions_read_as_they_are_written() -> None:
+    for text in ("genre=Comedy|Drama", "year>=1990", "title!=Big"):
+        assert str(Condition.parse(text)) == text
+    assert Condition.parse("title=a=b") == Condition("title", "=", ("a=b",))
+
+
+def test_ids_come_from_a_file(tmp_path: Path) -> None:
+    file = tmp_path / "ids.txt"
+    file.write_text(" b\n\nd \n")
+    assert read_ids(file, FILTERS.items) == ["b", "d"]
+    file.write_text("b\nx\n")
+    with pytest.raises(DataError) as caught:
+        read_ids(file, FILTERS.items)
+    assert "unknown item 'x'" in str(caught.value)
+    assert "ids.txt, line 2" in str(caught.value)
+    file.write_text("\n")
+    with pytest.raises(DataError, match="no id"):
+        read_ids(file, FILTERS.items)
+    file.write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(DataError, match="UTF-8"):
+        read_ids(file, FILTERS.items)
+
+
+def test_the_table_of_a_data_set_is_in_the_order_of_its_items() -> None:
+    source = worlds.catalogue(colour=pl.Series(["red", "green", "blue", "red", "grey"] * 5))
+    data = worlds.dataset(source, split="random")
+    mask = ItemFilters.of(data).mask(["colour=red"])
+    assert mask is not None
+    assert set(data.items.ids.filter(pl.Series(mask))) == set(source.items.filter(colour="red")["item_id"])
+
+
+def test_a_restricted_scorer_lists_allowed_items_alone() -> None:
+    generator = torch.Generator().manual_seed(0)
+    scorer = Embeddings(torch.randn(4, 3, generator=generator), torch.randn(30, 3, generator=generator))
+    allowed = np.arange(30) % 3 == 0
+    items, scores = top_items(Restricted(scorer, allowed), np.arange(4), 12)
+    whole = (scorer.user @ scorer.item.T).numpy()
+    for user in range(4):
+        expected = np.flatnonzero(allowed)[np.argsort(-whole[user, allowed])]
+        np.testing.assert_array_equal(items[user, :10], expected)
+        np.testing.assert_array_equal(items[user, 10:], [-1, -1])
+        np.testing.assert_allclose(scores[user, :10], whole[user, expected], rtol=1e-6)
+
+
+def test_masks_join_and_an_empty_one_is_refused() -> None:
+    one, other = np.array([True, True, False]), np.array([False, True, True])
+    np.testing.assert_array_equal(both(one, other), [False, True, False])
+    assert both(None, other) is other
+    assert both(one, None) is one
+    assert both(None, None) is None
+    require_items(None, [])
+    require_items(one, ["a=1"])
+    with pytest.raises(DataError, match="no item satisfies"):
+        require_items(np.zeros(3, np.bool_), ["a=1", "b=2"])
