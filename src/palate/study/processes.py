@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -82,9 +83,27 @@ def _pool(plan: DataPlan, jobs: int) -> ProcessPoolExecutor:
     return ProcessPoolExecutor(jobs, mp_context=context, initializer=_load, initargs=(plan, threads))
 
 
+def end_with_parent() -> None:
+    """End this process as soon as the one that started it is gone, however that ended.
+
+    Else the children of a killed command would go on, beside those of the same command given again.
+    """
+    parent = multiprocessing.parent_process()
+    if parent is None:
+        return
+
+    def wait() -> None:
+        parent.join()
+        # Nothing is tidied up: what is stored is written whole or not at all.
+        os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()
+
+
 def _load(plan: DataPlan, threads: int) -> None:
     import torch
 
+    end_with_parent()
     torch.set_num_threads(threads)
     _held["data"] = plan.load()
 

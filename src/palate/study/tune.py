@@ -25,6 +25,7 @@ from palate.dataset.imputation import choices
 from palate.dataset.settings import Imputation
 from palate.models import MODELS, Recommender
 from palate.recipe import Figures, RecipeFile, resolve
+from palate.study.processes import end_with_parent
 from palate.study.trials import (
     STUDY_NAME,
     Search,
@@ -201,6 +202,7 @@ def _process(
 ) -> None:
     import torch
 
+    end_with_parent()
     torch.set_num_threads(threads)
     try:
         require_optuna()
