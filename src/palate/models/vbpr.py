@@ -50,8 +50,8 @@ class VBPR(Recommender):
     source = "He & McAuley, AAAI 2016"
     search: ClassVar[Space] = {
         "content_dim": Choice((16, 32, 64)),
-        "penalty_weight": Range(1e-5, 0.1, log=True),
-        "kernel_penalty_weight": Range(1e-8, 1e-3, log=True),
+        "penalty_weight": Range(1e-5, 1.0, log=True),
+        "kernel_penalty_weight": Range(1e-8, 10.0, log=True),
     }
     needs = Needs(negatives=1)
     modal = True
@@ -131,3 +131,18 @@ class VBPR(Recommender):
         """The vectors whose inner product is the score."""
         users, items = (torch.arange(len(table), device=table.device) for table in (self.user_id, self.item_id))
         return Embeddings(self.user_rows(users), self.item_rows(items))
+
+    @torch.inference_mode()
+    def score_parts(self) -> dict[str, Embeddings]:
+        """γ_u · γ_i; for each modality m θ_u · E_m f_im + β'_mᵀ f_im; β_i."""
+        items = torch.arange(len(self.item_id), device=self.item_id.device)
+        one = self.user_id.new_ones(len(self.user_id), 1)
+        likes = torch.cat([self.user_content, one], 1) if self.config.content_bias else self.user_content.clone()
+        parts = {"item id": Embeddings(self.user_id.clone(), self.item_id.clone())}
+        for name in self.modalities:
+            table = self.features[key_of(name)]
+            assert isinstance(table, FeatureTable)
+            parts[name] = Embeddings(likes, project(table, items, self.kernels[key_of(name)]))
+        if self.bias is not None:
+            parts["item bias"] = Embeddings(one, self.bias.clone())
+        return parts
