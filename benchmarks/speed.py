@@ -45,7 +45,6 @@ def measure(name: str, epochs: int) -> dict[str, Any]:
     if model_name == "crmman":
         config = config.override({"dislikes": "none"})
     world = baby_shaped(JOINT if model_name == "alignrec" else None if kind.modal else {})
-    own = unit(world.inputs.train)
     before = peak_memory_mb()
     start = time.perf_counter(), time.process_time()
     model = build(kind, config, world.inputs, SEED, "float32")
@@ -69,7 +68,8 @@ def measure(name: str, epochs: int) -> dict[str, Any]:
     # The first epoch warms up.
     walls, cpus = ([later[n] - earlier[n] for earlier, later in pairwise(marks[1:])] for n in range(2))
     peak = peak_memory_mb()
-    # Large arrays of its own: after the peak was read.
+    # Instruments have large arrays of their own: after the peak was read.
+    own = unit(world.inputs.train)
     speed = {"bandwidth_gb_s": bandwidth() / 1e9, "matrix_gflop_s": matrix_rate() / 1e9}
     batch = next(iter(whole.epoch(1)))
     work = work_of(model, lambda: torch.stack(list(model.loss(batch, Draws(SEED)).values())).sum())

@@ -1,24 +1,20 @@
 """One Recipe → one Run folder: wires data, model, training, evaluation and recommendations of a single run.
 
 `fit` trains, or goes on with a run that was interrupted; `Run.load` opens a finished one. A finished folder holds
-`recipe.yaml`, `environment.json`, `history.jsonl`, `model.safetensors`, `embeddings.safetensors`, `metrics.json` and a
-manifest with the sha256 of each.
+`recipe.yaml`, `environment.json`, `history.jsonl`, `ids.parquet`, `model.safetensors`, `embeddings.safetensors`,
+`metrics.json` and a manifest with the sha256 of each.
 """
 
 from __future__ import annotations
 
-import os
-import platform
 import shutil
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import polars as pl
-import torch
 
 from palate.core.artefact import (
     MANIFEST,
@@ -32,20 +28,31 @@ from palate.core.artefact import (
     write_tensors,
     write_text,
 )
+from palate.core.environment import environment
 from palate.core.errors import ArtefactError, ConfigError, DataError
 from palate.core.places import file_name
 from palate.dataset.dataset import Dataset, Mask
 from palate.dataset.settings import SplitConfig
+from palate.encode.features import Features
+from palate.encode.store import FeatureStore
 from palate.graph.rows import IntArray
 from palate.measure.evaluation import evaluate
 from palate.measure.metrics import Accuracy
-from palate.models import MODELS, Embeddings, Recommender, Scorer
-from palate.recipe import DataRecipe, Recipe, recipe_for, resolve
+from palate.models import MODELS, Embeddings, Model, Recommender, Scorer
+from palate.optimise.profile import Profile
+from palate.recipe import DataRecipe, Recipe, differences, recipe_for, resolve
+from palate.recommend.bundle import Bundle
+from palate.recommend.bundling import Keep, bundle_of
+from palate.recommend.colditem import How
+from palate.recommend.filters import BoolArray
+from palate.recommend.forgetting_stored import refuse_forgotten
+from palate.recommend.newitems import measure_new_items
+from palate.recommend.rerank import Rules
 from palate.recommend.topk import recommend
 from palate.train.fitting import build, fit_model
-from palate.version import __version__
+from palate.train.warmstart import WarmStart, write_ids
 
-__all__ = ["DataRecipe", "Recipe", "Run", "environment", "fit", "load", "resolve"]
+__all__ = ["DataRecipe", "Recipe", "Run", "differences", "environment", "fit", "load", "resolve"]
 
 KIND, VERSION = "run", 1
 MODEL, EMBEDDINGS, METRICS = "model.safetensors", "embeddings.safetensors", "metrics.json"
@@ -80,6 +87,8 @@ def fit(
     settings: Mapping[str, Any] | None = None,
     out: Path | str | None = None,
     quiet: bool = False,
+    profile: Profile | None = None,
+    warm_start: Path | str | None = None,
 ) -> Run:
     """Train a model on a data set into a run folder.
 
@@ -94,9 +103,12 @@ def fit(
         settings: overrides of the model's and the training's settings by name.
         out: the run folder; None makes `runs/MODEL-DATA-SPLIT-sSEED` (with a number when other settings have it).
         quiet: show no progress.
+        profile: is told where the time of each epoch goes (`Profile.text`); the run is the same with and without.
+        warm_start: folder of a finished run of the same model, whose parameters training begins with; rows of users
+            and items are matched by their ids, new ones begin as usual.
 
     Raises:
-        ConfigError: for unknown names or settings.
+        ConfigError: for unknown names or settings, or a run to start from that does not fit.
         ArtefactError: when `out` holds something else.
         TrainingError: when training cannot go on.
         Interrupted: after Ctrl-C.
@@ -105,6 +117,9 @@ def fit(
     kind, config, training = resolve(chosen.model, preset or chosen.preset, {**chosen.settings, **(settings or {})})
     seed = chosen.seed if seed is None else seed
     data = data.seen_by(features=kind.modal, knowledge=kind.knowledge)
+    begin = None if warm_start is None else WarmStart.load(Path(warm_start))
+    if begin is not None:
+        begin.check(chosen.model, kind)
     folder = data.catalogue.folder
     recipe = Recipe(
         model=chosen.model,
@@ -120,17 +135,20 @@ def fit(
             fingerprint=data.fingerprint,
         ),
         seed=seed,
+        warm_start=None if begin is None else begin.digest,
     )
     run_folder = Path(out) if out is not None else _free_folder(recipe)
     if _holds(run_folder, recipe) and (run_folder / MANIFEST).exists():
         return Run.load(run_folder, data=data)
     _prepare(run_folder, recipe)
-    fitted = fit_model(kind, config, data, training, seed=seed, folder=run_folder, quiet=quiet)
+    fitted = fit_model(
+        kind, config, data, training, seed=seed, folder=run_folder, quiet=quiet, profile=profile, warm_start=begin
+    )
+    write_ids(run_folder, data)
     write_tensors(run_folder / MODEL, fitted.model.state_dict())
     if isinstance(fitted.model, Recommender):
-        embeddings = fitted.model.embed()
-        tensors = {"user": embeddings.user, "item": embeddings.item}
-        write_tensors(run_folder / EMBEDDINGS, tensors)
+        vectors = fitted.model.embed()
+        write_tensors(run_folder / EMBEDDINGS, {"user": vectors.user, "item": vectors.item})
     write_json(run_folder / METRICS, {"validation": fitted.validation, "training": fitted.facts})
     # Finished from here on: killed before, the run goes on from its checkpoint; killed after, that is left over.
     write_manifest(run_folder, KIND, VERSION, {"model": chosen.model}, without="checkpoint")
@@ -177,33 +195,6 @@ def _prepare(folder: Path, recipe: Recipe) -> None:
         path.unlink(missing_ok=True)
 
 
-def differences(one: Mapping[str, Any], other: Mapping[str, Any], prefix: str = "") -> list[str]:
-    """The dotted names of the settings that differ."""
-    names: list[str] = []
-    for key in dict.fromkeys([*one, *other]):
-        left, right = one.get(key), other.get(key)
-        if isinstance(left, dict) and isinstance(right, dict):
-            names += differences(cast("dict[str, Any]", left), cast("dict[str, Any]", right), f"{prefix}{key}.")
-        elif left != right:
-            names.append(f"{prefix}{key}")
-    return names
-
-
-def environment() -> dict[str, Any]:
-    """Versions and machine facts that a result may depend on."""
-    return {
-        "palate": __version__,
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "numpy": np.__version__,
-        "polars": pl.__version__,
-        "platform": platform.platform(),
-        "threads": torch.get_num_threads(),
-        "cores": os.cpu_count(),
-        "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
-    }
-
-
 @dataclass
 class Run:
     """A finished run.
@@ -237,7 +228,9 @@ class Run:
             raise ArtefactError(
                 "this run is not finished", where=str(folder), do="run its 'palate train' command again to go on"
             )
-        files = read_manifest(folder, KIND, VERSION)["files"]
+        manifest = read_manifest(folder, KIND, VERSION)
+        refuse_forgotten(manifest, folder)
+        files = manifest["files"]
         recipe = Recipe.read(folder / "recipe.yaml")
         kind = MODELS[recipe.model]
         whole = data if isinstance(data, Dataset) else _dataset_of(recipe, folder, data)
@@ -281,12 +274,74 @@ class Run:
             self.measured[mask] = evaluate(self.scorer, positives, hidden, seed=self.recipe.seed)
         return self.measured[mask]
 
-    def recommend(self, users: str | Sequence[str] | None = None, k: int = 10) -> pl.DataFrame:
+    def evaluate_new_items(self, how: How = "auto", *, mask: Mask = "train+valid") -> dict[str, Any]:
+        """Measure the test part with the items that have no train positive placed by their content, and note it.
+
+        Args:
+            how: see `bundle_of`.
+            mask: as in `evaluate`.
+
+        Returns and raises: see `measure_new_items`.
+        """
+        content = self.content() | self.data.features
+        found = measure_new_items(
+            self.recipe.model, self.model(), self.scorer, self.data, content, how, mask, seed=self.recipe.seed
+        )
+        replace_json(self.folder, METRICS, {**self.metrics, "test_new_items": found})
+        return found
+
+    def model(self) -> Model:
+        """The trained model itself, with its parameters."""
+        return _model_of(self.recipe, self.folder, self.data)
+
+    def bundle(self, *, keep: Keep = "float16", new_items: How = "auto") -> Bundle:
+        """What is served of this run (see `bundle_of`); `Bundle.save` stores it.
+
+        All modalities that the catalogue has are kept, also those that the model does not read.
+
+        Raises:
+            ConfigError: see `bundle_of`.
+        """
+        # Where the catalogue lies on this machine is nobody's business who is given the bundle.
+        data = self.recipe.data.override({"catalogue": None})
+        return bundle_of(
+            self.recipe.model,
+            self.model(),
+            self.scorer,
+            self.data,
+            content=self.content() | self.data.features,
+            keep=keep,
+            new_items=new_items,
+            recipe=self.recipe.override({"data": data}).model_dump(mode="json"),
+            seed=self.recipe.seed,
+        )
+
+    def content(self) -> dict[str, Features]:
+        """All modalities of the catalogue, rows in item order, also those that the model does not read.
+
+        Where the catalogue is stored, these are the features as they were encoded, with nothing filled in.
+        """
+        folder, ids = self.data.catalogue.folder, self.data.items.ids.to_list()
+        if folder is None:
+            return self.data.features
+        store = FeatureStore(folder)
+        return {name: store.load(name, ids) for name in store.names()}
+
+    def recommend(
+        self,
+        users: str | Sequence[str] | None = None,
+        k: int = 10,
+        *,
+        allowed: BoolArray | None = None,
+        rules: Rules | None = None,
+    ) -> pl.DataFrame:
         """The k best items of each user that the user does not know yet.
 
         Args:
             users: a user id, or several; None for all.
             k: list length.
+            allowed: items that may be in a list; `ItemFilters.of(run.data).mask(["genre=Comedy"])` makes such a mask.
+            rules: what every list should be like beyond its scores: a popularity cap, diversity, a cold quota.
 
         Raises:
             DataError: for an unknown user.
@@ -296,7 +351,7 @@ class Run:
             raise ConfigError(f"k must be at least 1, not {k}")
         wanted = [users] if isinstance(users, str) else users
         rows: IntArray = np.arange(len(self.data.users)) if wanted is None else self.data.users.rows(wanted)
-        return recommend(self.scorer, self.data, rows, k, seed=self.recipe.seed)
+        return recommend(self.scorer, self.data, rows, k, seed=self.recipe.seed, allowed=allowed, rules=rules)
 
 
 def _refuse_encoders(recipe: Recipe, dataset: Dataset) -> None:
@@ -325,9 +380,13 @@ def _scorer_of(recipe: Recipe, folder: Path, dataset: Dataset, embedded: bool) -
     if embedded:
         tensors, _ = read_tensors(folder / EMBEDDINGS)
         return Embeddings(tensors["user"], tensors["item"])
+    return _model_of(recipe, folder, dataset).scorer()
+
+
+def _model_of(recipe: Recipe, folder: Path, dataset: Dataset) -> Model:
     kind = MODELS[recipe.model]
     config = kind.Config.parse(recipe.settings)
     model = build(kind, config, dataset.inputs(), recipe.seed, recipe.train.precision)
     tensors, _ = read_tensors(folder / MODEL)
     model.load_state_dict(tensors)
-    return model.scorer()
+    return model

@@ -39,6 +39,7 @@ class Recipe(Config):
     train: TrainConfig = TrainConfig()
     data: DataRecipe = DataRecipe()
     seed: int = Field(default=0, ge=0, description="of parameters, batches, negatives and draws")
+    warm_start: str | None = Field(default=None, description="sha256 of the parameters that training began with")
 
     @classmethod
     def read(cls, path: Path) -> Recipe:
@@ -51,7 +52,11 @@ class Recipe(Config):
 
     def text(self) -> str:
         """As YAML."""
-        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+        values = self.model_dump(mode="json")
+        # Left out where there is none, as in the runs that were made before there was such a thing.
+        if self.warm_start is None:
+            del values["warm_start"]
+        return yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
 
 
 class Figures(Config):
@@ -176,3 +181,15 @@ def resolve(
             valid = [*kind.Config.model_fields, *trained] or ["none"]
             raise ConfigError(unknown_name("setting", name, valid), do=f"valid settings: {', '.join(valid)}")
     return kind, config.override(mine), TrainConfig.parse(training)
+
+
+def differences(one: Mapping[str, Any], other: Mapping[str, Any], prefix: str = "") -> list[str]:
+    """The dotted names of the settings that differ."""
+    names: list[str] = []
+    for key in dict.fromkeys([*one, *other]):
+        left, right = one.get(key), other.get(key)
+        if isinstance(left, dict) and isinstance(right, dict):
+            names += differences(cast("dict[str, Any]", left), cast("dict[str, Any]", right), f"{prefix}{key}.")
+        elif left != right:
+            names.append(f"{prefix}{key}")
+    return names

@@ -10,6 +10,7 @@ FILES = {
     "recipe.yaml",
     "environment.json",
     "history.jsonl",
+    "ids.parquet",
     "model.safetensors",
     "embeddings.safetensors",
     "metrics.json",

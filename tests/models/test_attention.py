@@ -16,8 +16,9 @@ from torch.nn import functional as F
 
 from palate.core.errors import ConfigError
 from palate.graph.rows import Rows
-from palate.models import attention
-from palate.models.attention import GraphAttention, LatestSets, Neighbourhoods, SetAttention
+from palate.models import sets as set_module
+from palate.models.attention import GraphAttention, Neighbourhoods
+from palate.models.sets import LatestSets, SetAttention
 
 with warnings.catch_warnings():
     # Loading the oracle uses what newer versions of torch call deprecated.
@@ -103,8 +104,7 @@ def test_attention_over_neighbours_sums_to_one_whatever_the_logits() -> None:
     for scale in (0.0, 1.0, 1e4):
         weights = neighbourhoods.softmax(scale * torch.randn(graph.size + 40, 3))
         assert bool(weights.isfinite().all())
-        for head in weights.T.contiguous():
-            torch.testing.assert_close(neighbourhoods.matrix(head).to_dense().sum(1), torch.ones(40))
+        torch.testing.assert_close(neighbourhoods.sums(weights), torch.ones(40, 3))
 
 
 def test_the_order_of_the_heads_and_of_the_nodes_does_not_matter() -> None:
@@ -159,7 +159,7 @@ def test_set_attention_is_multi_head_attention_within_each_subset(seed: int, sha
     plain = dense_sets(layer, rows, members, owner, stays)
     agree([found, *weighed(found, parameters)], [plain, *weighed(plain, parameters)])
     assert not found[0].any()
-    with mock.patch.object(attention, "CELLS", 1):
+    with mock.patch.object(set_module, "CELLS", 1):
         agree([layer(layer.project(rows), members, owner, stays)], [found])
 
 
@@ -215,6 +215,42 @@ def test_leaving_out_who_draws_all_attention_leaves_numbers_that_can_be_learnt_f
     gradients = weighed(found[:1].float(), [rows, *layer.parameters()])
     assert all(bool(value.isfinite().all()) for value in (found, *gradients))
     assert bool(found[0].any())
+
+
+def test_one_who_draws_all_attention_of_some_is_attended_to_as_by_the_formula() -> None:
+    """Logits of one set lie further apart than the powers of this precision can show side by side."""
+    torch.manual_seed(7)
+    layer = SetAttention(4, 2)
+    rows = torch.randn(6, 4) * torch.tensor([1.0, 40.0, 1.0, 40.0, 1.0, 1.0]).unsqueeze(1)
+    rows.requires_grad_()
+    members, owner = torch.tensor([[0, 1, 2, 3], [4, 5, 2, 0]]), torch.tensor([0, 1])
+    stays = torch.ones(2, 4, dtype=torch.bool)
+    logits = rows[members[0]] @ layer.query.weight.T @ layer.key.weight @ rows[members[0]].T
+    assert float(logits.max() - logits.min()) > 1000
+    parameters = [rows, *layer.parameters()]
+    found, plain = layer(layer.project(rows), members, owner, stays), dense_sets(layer, rows, members, owner, stays)
+    agree([found, *weighed(found, parameters)], [plain, *weighed(plain, parameters)])
+
+
+@given(seeds, st.integers(1, 6), st.integers(1, 4))
+def test_sets_without_the_columns_of_a_row_are_each_there_once(seed: int, most: int, named: int) -> None:
+    generator = np.random.default_rng(seed)
+    size = int(generator.integers(0, 30))
+    sets = LatestSets(Rows.from_pairs(generator.integers(0, 6, size), generator.integers(0, 9, size), 6, 9), most)
+    asked = torch.from_numpy(generator.integers(0, 6, int(generator.integers(1, 20))))
+    columns = torch.from_numpy(generator.integers(0, 9, (len(asked), named)))
+    subsets, (members, inside) = sets.without(asked, columns), sets(asked)
+    contained = sets.contain(asked, columns)
+    assert contained.tolist() == [
+        [column in members[row][inside[row]] for column in columns[row].tolist()] for row in range(len(asked))
+    ]
+    held = [subsets.members[owner][keeps] for owner, keeps in zip(subsets.owner, subsets.stays, strict=True)]
+    for row, subset in enumerate(subsets.which.tolist()):
+        wanted = [item for item in members[row][inside[row]].tolist() if item not in columns[row].tolist()]
+        assert held[subset].tolist() == wanted
+    # Whoever leaves out nothing shares the whole set.
+    wholes = [(int(user), int(subset)) for user, subset, gone in zip(asked, subsets.which, contained) if not gone.any()]
+    assert len(set(wholes)) == len({user for user, _ in wholes})
 
 
 @given(seeds, st.integers(1, 6))

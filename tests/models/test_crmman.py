@@ -20,9 +20,10 @@ from palate.core.seeds import Draws
 from palate.dataset.inputs import ModelInputs
 from palate.graph.rows import Rows
 from palate.models import crmman
-from palate.models.attention import Neighbourhoods, SetAttention
+from palate.models.attention import Neighbourhoods
 from palate.models.base import Batch, Needs
 from palate.models.crmman import CRMMAN, CRMMANConfig
+from palate.models.sets import SetAttention
 from palate.train.batches import PairBatches
 
 USERS, ITEMS, ENTITIES = 7, 12, 9
@@ -177,6 +178,28 @@ def test_loss_scores_and_gradients_equal_the_plain_form(
     users = torch.stack([plain_user(model, inputs, rows, user, []) for user in range(USERS)])
     with mock.patch.object(crmman, "USERS", 3):
         torch.testing.assert_close(model.embed().score_block(torch.arange(USERS)), (users @ rows.T).detach())
+
+
+def test_training_goes_the_way_of_the_plain_form() -> None:
+    """Fifty steps on batches with dislikes among the negatives, from the same parameters."""
+    made = world(["text", "image", "knowledge"], 3, missing=True)
+    inputs = made.inputs()
+    model, plain = (model_of(inputs, 3, negatives_per_positive=3, set_size=4) for _ in range(2))
+    optimisers = [torch.optim.SGD(one.parameters(), lr=0.1, momentum=0.9) for one in (model, plain)]
+    losses: list[tuple[float, float]] = []
+    for step in range(50):
+        batch = batch_of(inputs, model, step)
+        both = model.loss(batch, Draws(step))["click"], plain_loss(plain, made, inputs, batch)
+        for loss, optimiser in zip(both, optimisers, strict=True):
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+        losses.append((both[0].item(), both[1].item()))
+    found, wanted = np.array(losses).T
+    np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-8)
+    assert wanted[-10:].mean() < 0.7 * wanted[:10].mean()
+    for one, other in zip(model.parameters(), plain.parameters(), strict=True):
+        torch.testing.assert_close(one, other, rtol=0, atol=1e-8)
 
 
 def without(pairs: NDArray[np.int64], user: int, item: int) -> NDArray[np.int64]:

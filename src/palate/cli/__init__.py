@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 # Importing a file of commands registers them.
-from palate.cli import content, data, probes, runs, show, studies
+from palate.cli import content, data, probes, products, runs, serving, show, studies
 from palate.cli.application import app, main
 
-__all__ = ["app", "content", "data", "main", "probes", "runs", "show", "studies"]
+__all__ = ["app", "content", "data", "main", "probes", "products", "runs", "serving", "show", "studies"]

@@ -44,12 +44,18 @@ def train(
         str | None, typer.Option(help="intended (paper's formulas; the default) or official (as released).")
     ] = None,
     settings: SettingsOption = None,
+    warm_start: Annotated[
+        Path | None,
+        typer.Option(help="Begin with the parameters of this finished run of the same model, matched by ids."),
+    ] = None,
+    profile: Annotated[bool, typer.Option("--profile", help="Show where the time of an epoch went.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
 ) -> None:
     """Train a model into a run folder; the same command goes on with a run that was interrupted."""
     from palate import experiment
     from palate.core.config import read_assignments
     from palate.models import MODELS
+    from palate.optimise.profile import Profile
     from palate.recipe import recipe_for, resolve
 
     chosen = recipe_for(model)
@@ -71,12 +77,25 @@ def train(
     kind = MODELS[chosen.model]
     dataset = dataset.seen_by(features=kind.modal, knowledge=kind.knowledge)
     say_notes(dataset, quiet=quiet)
-    run = experiment.fit(model, dataset, seed=seed, preset=preset, settings=overrides, out=out, quiet=quiet)
+    clock = Profile() if profile else None
+    run = experiment.fit(
+        model,
+        dataset,
+        seed=seed,
+        preset=preset,
+        settings=overrides,
+        out=out,
+        quiet=quiet,
+        profile=clock,
+        warm_start=warm_start,
+    )
     for note in () if quiet else run.metrics["training"].get("notes", ()):
         print(note, file=sys.stderr)
     print(f"{run.folder}: {training_line(run.metrics['training'])}")
     if run.metrics["validation"]:
         print_metrics({"validation": run.metrics["validation"]})
+    if clock is not None:
+        print(clock.text())
 
 
 @app.command()
@@ -89,9 +108,18 @@ def evaluate(
     trec: Annotated[
         Path | None, typer.Option(help="Write ranked lists and positives for TREC's tools into this new folder.")
     ] = None,
+    new_items: Annotated[
+        str | None,
+        typer.Option(
+            help="Also measure with items that have no train interaction placed by content: auto, content (the model's "
+            "own way) or regression. Default: they rank by what the model happens to have for them."
+        ),
+    ] = None,
     data: MovedOption = None,
 ) -> None:
     """Measure a run on the test part."""
+    from typing import Any, cast
+
     from palate.experiment import Run
 
     if mask not in ("train", "train+valid"):
@@ -99,17 +127,31 @@ def evaluate(
     opened = Run.load(run, data=data)
     metrics = opened.evaluate(mask=mask)
     about = opened.metrics["test_about"]
+    cold = int((opened.data.positives["train"].transpose().lengths == 0).sum())
+    split = opened.data.settings.split
+    placed: dict[str, Any] = {}
+    if new_items is not None:
+        placed = opened.evaluate_new_items(cast(Any, new_items), mask=cast(Any, mask))
+    elif split == "cold-items":
+        note = "they rank by what the model has for them without training; --new-items auto places them by content"
+        print(f"note: {cold:,} of {len(opened.data.items):,} items have no train interaction; {note}", file=sys.stderr)
     if trec is not None:
         from palate.study.exchange import export_trec
 
         print(f"{', '.join(export_trec(opened, trec, mask=mask))} → {trec}", file=sys.stderr)
     if as_json:
-        print(json.dumps({"run": str(run), "model": opened.recipe.model, **about, "test": metrics}, indent=2))
+        found = {"run": str(run), "model": opened.recipe.model, **about, "test": metrics} | (
+            {"test_new_items": placed} if placed else {}
+        )
+        print(json.dumps(found, indent=2))
         return
     print(f"{opened.recipe.model} on {opened.recipe.data.name}, {about['users']:,} of {about['all_users']:,} users")
     if about["users"] < about["all_users"]:
         print(f"{about['all_users'] - about['users']:,} users have no positive in the test part and are not measured")
     print_metrics({"test": metrics})
+    if placed:
+        print(f"{placed['items']:,} items without train interactions placed by content ({placed['way']}):")
+        print_metrics({"among all": placed["all"], "among new": placed["alone"]})
 
 
 @app.command()
@@ -118,11 +160,41 @@ def recommend(
     user: Annotated[list[str] | None, typer.Option("--user", "-u", help="User id. Repeatable.")] = None,
     everyone: Annotated[bool, typer.Option("--all", help="Every user.")] = False,
     k: Annotated[int, typer.Option("-k", min=1, help="Items for each user.")] = 10,
+    where: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Only items like this: 'genre=Comedy', 'genre=Comedy|Drama' (either), 'genre!=Horror', 'year>=1990'. "
+            "Repeatable; all must hold."
+        ),
+    ] = None,
+    allow: Annotated[Path | None, typer.Option(help="Only the items in this file, one id a line.")] = None,
+    deny: Annotated[Path | None, typer.Option(help="Never the items in this file, one id a line.")] = None,
+    diversify: Annotated[
+        str | None,
+        typer.Option(
+            metavar="MODALITY:λ",
+            help="Items unlike each other: image:0.7 weighs the score by 0.7, likeness of pictures by 0.3; "
+            "model:0.7 goes by the model's own item vectors.",
+        ),
+    ] = None,
+    popularity_cap: Annotated[
+        str | None, typer.Option(metavar="N|N%", help="At most so many of the most popular items in a list.")
+    ] = None,
+    cold_quota: Annotated[
+        int, typer.Option(metavar="N", min=0, help="At least so many items in a list that nobody took in training.")
+    ] = 0,
     out: Annotated[Path | None, typer.Option("-o", "--out", help="Parquet (or .csv) file to write.")] = None,
     data: MovedOption = None,
 ) -> None:
-    """Recommend items that a user does not know yet, to the screen or into a file."""
+    """Recommend items that a user does not know yet, to the screen or into a file.
+
+    Filters (--where, --allow, --deny) come first. Then the popularity cap takes hits away, diversity orders what is
+    left, and the cold quota is kept.
+    """
     from palate.experiment import Run
+    from palate.models import Embeddings
+    from palate.recommend.filters import ItemFilters, read_ids, require_items
+    from palate.recommend.rerank import Rules
     from palate.recommend.topk import write_table
 
     if bool(user) == everyone:
@@ -130,9 +202,48 @@ def recommend(
         raise ConfigError(given, do="name users with --user ID, or take --all")
     if everyone and out is None:
         raise ConfigError("--all needs a file", do="add -o recommendations.parquet")
-    table = Run.load(run, data=data).recommend(None if everyone else user, k)
+    opened = Run.load(run, data=data)
+    ids = opened.data.items
+    allowed = ItemFilters.of(opened.data).mask(
+        where or (), allow=read_ids(allow, ids) if allow else None, deny=read_ids(deny, ids) if deny else ()
+    )
+    require_items(allowed, [*(where or ()), *(str(each) for each in (allow, deny) if each)])
+    rules = Rules.parse(
+        opened.data.positives["train"],
+        opened.content() if diversify else {},
+        opened.scorer.item.numpy() if isinstance(opened.scorer, Embeddings) else None,
+        cap=popularity_cap,
+        diversity=diversify,
+        cold=cold_quota,
+    )
+    table = opened.recommend(None if everyone else user, k, allowed=allowed, rules=rules)
     if out is not None:
         write_table(table, out)
         print(f"{len(table):,} recommendations for {table['user_id'].n_unique():,} users → {out}")
     else:
         print_table(table)
+
+
+@app.command()
+def explain(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="Run folder.")],
+    user: Annotated[str, typer.Option("--user", "-u", help="User id.", show_default=False)],
+    item: Annotated[str, typer.Option("--item", "-i", help="Item id.", show_default=False)],
+    k: Annotated[int, typer.Option("-k", min=1, help="Items of the history, and neighbours in each modality.")] = 5,
+    as_json: JsonOption = False,
+    data: MovedOption = None,
+) -> None:
+    """Why this item for this user: the parts of its score, what of the user's history is behind it, what it is like."""
+    from palate.experiment import Run
+    from palate.models import Recommender
+    from palate.printing import print_explanation
+    from palate.recommend.explain import explain_to
+
+    opened = Run.load(run, data=data)
+    model = opened.model()
+    parts = model.score_parts() if isinstance(model, Recommender) else {}
+    found = explain_to(opened.data, opened.scorer, user, item, parts=parts, modalities=opened.content(), k=k)
+    if as_json:
+        print(json.dumps(found, indent=2, ensure_ascii=False))
+    else:
+        print_explanation(found)

@@ -42,13 +42,17 @@ class Vocabulary:
     def _rows(self) -> dict[str, int]:
         return {name: row for row, name in enumerate(self.ids)}
 
+    def find(self, name: str) -> int | None:
+        """The row number of an id; None for an unknown one, without looking for a near one, which takes a while."""
+        return self._rows.get(name)
+
     def row(self, name: str) -> int:
         """The row number of an id.
 
         Raises:
             DataError: for an unknown id, with a near one.
         """
-        row = self._rows.get(str(name))
+        row = self.find(str(name))
         if row is None:
             guess = nearest(str(name), self.ids.head(100_000))
             raise DataError(

@@ -80,11 +80,25 @@ def read_picture(data: bytes, *, most_pixels: int) -> Image:
         raise DataError(f"the {kind} picture is damaged: {reason}") from None
 
 
-def _reader(data: bytes) -> tuple[str, Any]:
+def picture_kind(data: bytes) -> str | None:
+    """The kind of picture ("JPEG", "WebP", …) that starts with these bytes, 12 at least; None for anything else."""
+    found = _known(data)
+    return None if found is None else found[1]
+
+
+def _known(data: bytes) -> tuple[str, str] | None:
     for start, name, kind in _READERS:
         if data.startswith(start) and (kind != "WebP" or data[8:12] == b"WEBP"):
-            module = importlib.import_module(f"PIL.{name}ImagePlugin")
-            return kind, getattr(module, f"{name}ImageFile")
+            return name, kind
+    return None
+
+
+def _reader(data: bytes) -> tuple[str, Any]:
+    found = _known(data)
+    if found is not None:
+        name, kind = found
+        module = importlib.import_module(f"PIL.{name}ImagePlugin")
+        return kind, getattr(module, f"{name}ImageFile")
     known = ", ".join(dict.fromkeys(kind for _, _, kind in _READERS))
     head = data[:256].lstrip(b"\xef\xbb\xbf")
     looks = "looks like text" if not any(byte < 9 for byte in head) and _is_text(head) else "is of another kind"

@@ -81,7 +81,7 @@ class SparseOperator(nn.Module):
     @torch.no_grad()
     def product(self, dense: Tensor, *, transposed: bool = False) -> Tensor:
         """M X, or Mᵀ X, as a new tensor that autograd does not follow."""
-        return _weighted_sums(*self._stored(transposed), dense)
+        return weighted_sums(*self._stored(transposed), dense)
 
     @torch.no_grad()
     def product_at(self, dense: Tensor, rows: Tensor) -> Tensor:
@@ -93,7 +93,7 @@ class SparseOperator(nn.Module):
         size = int(ends[-1]) if len(rows) else 0
         skipped = torch.repeat_interleave(first - (ends - lengths), lengths, output_size=size)
         entries = skipped + torch.arange(size, dtype=pointer.dtype, device=pointer.device)
-        return _weighted_sums(
+        return weighted_sums(
             F.pad(ends, (1, 0)), columns.index_select(0, entries), values.index_select(0, entries), dense
         )
 
@@ -113,7 +113,7 @@ class SparseOperator(nn.Module):
         # NumPy finds the places of scattered entries several times faster.
         entries = torch.from_numpy(np.flatnonzero(met.numpy())) if met.is_cpu else met.nonzero().squeeze(1)
         before = F.pad(met.cumsum(0, dtype=pointer.dtype), (1, 0)).index_select(0, pointer)
-        return _weighted_sums(before, source.index_select(0, entries), values.index_select(0, entries), dense)
+        return weighted_sums(before, source.index_select(0, entries), values.index_select(0, entries), dense)
 
     def dense(self) -> Tensor:
         """M as a dense tensor (small graphs and tests)."""
@@ -125,8 +125,9 @@ def _matrix(pointer: Tensor, columns: Tensor, values: Tensor, width: int) -> Ten
     return torch.sparse_csr_tensor(pointer, columns, values, size=shape, check_invariants=False)
 
 
-def _weighted_sums(pointer: Tensor, columns: Tensor, values: Tensor, dense: Tensor) -> Tensor:
-    """The product of a CSR matrix with a dense one."""
+def weighted_sums(pointer: Tensor, columns: Tensor, values: Tensor, dense: Tensor) -> Tensor:
+    """The product of a CSR matrix (`values` at `columns`, rows by `pointer`) with a dense one, as a new tensor that
+    autograd does not follow; all of them on one device."""
     if dense.device.type != "cpu":
         return torch.sparse.mm(_matrix(pointer, columns, values, len(dense)), dense.contiguous())
     # On a CPU the kernel that sums bags of weighted rows is two to four times as fast as the sparse product.

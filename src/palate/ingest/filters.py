@@ -20,13 +20,17 @@ def repeated_pairs(interactions: pl.DataFrame) -> pl.Series:
     What is kept is the latest row by `timestamp` where there is one, among equal ones the last in the table; a row
     with a timestamp is later than one without.
     """
-    pairs = interactions.select(PAIR)
-    if pairs.unique().height == pairs.height:
-        return pl.repeat(False, pairs.height, dtype=pl.Boolean, eager=True).alias("repeated")
-    suspects = interactions.with_row_index("row").filter(pairs.is_duplicated())
+    # Equal pairs have equal hashes, so only rows whose hash occurs again are looked at more closely.
+    hashes = interactions.select(PAIR).hash_rows()
+    ordered = np.sort(hashes.to_numpy())
+    again = np.unique(ordered[1:][ordered[1:] == ordered[:-1]])
+    if len(again) == 0:
+        return pl.repeat(False, len(hashes), dtype=pl.Boolean, eager=True).alias("repeated")
+    suspects = interactions.with_row_index("row").filter(hashes.is_in(pl.Series(again).implode()))
+    suspects = suspects.filter(suspects.select(PAIR).is_duplicated())
     order = ["timestamp", "row"] if "timestamp" in interactions.columns else ["row"]
     latest = suspects.sort(order, nulls_last=False).unique(subset=PAIR, keep="last", maintain_order=True)
-    mask = np.zeros(pairs.height, dtype=np.bool_)
+    mask = np.zeros(interactions.height, dtype=np.bool_)
     mask[suspects["row"].to_numpy()] = True
     mask[latest["row"].to_numpy()] = False
     return pl.Series("repeated", mask)

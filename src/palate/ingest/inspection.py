@@ -82,7 +82,8 @@ class Inspection:
     def kept(self, columns: Mapping[str, pl.Series | None]) -> pl.DataFrame:
         """The named columns of the rows that are not marked."""
         present = [series.alias(name) for name, series in columns.items() if series is not None]
-        return pl.DataFrame([self.table.frame[ROW], *present]).filter(~self.bad)
+        rows = pl.DataFrame([self.table.frame[ROW], *present])
+        return rows.filter(~self.bad) if self.bad.any() else rows
 
     def drop_again(self, frame: pl.DataFrame, again: pl.Series, what: str, keys: tuple[str, ...]) -> pl.DataFrame:
         """The rows of a frame of kept rows that are not repetitions by the mask `again`; those are reported."""

@@ -14,8 +14,6 @@ from palate.ingest.inspection import Inspection
 from palate.ingest.report import Report
 from palate.ingest.tables import ROW, Table
 
-PART = " part"
-
 
 @dataclass(frozen=True)
 class Part:
@@ -50,17 +48,18 @@ def read_interactions(
         for name in frame.columns:
             if name not in shared:
                 report.add("note", part.table.file, f"{name} is left out: not every file has it")
-    numbered = [frame.select(*shared, pl.lit(number).alias(PART)) for number, frame in enumerate(frames)]
-    together = pl.concat(numbered)
+    together = pl.concat([frame.select(shared) for frame in frames])
     if events is None:
         again = repeated_pairs(together)
     else:
         together, again = strongest(together, events)
-    kept = [
-        _once(part, together.filter(pl.col(PART) == number), again.filter(together[PART] == number), events, report)
-        for number, part in enumerate(parts)
-    ]
-    return pl.concat(kept).drop(ROW, PART)
+    kept: list[pl.DataFrame] = []
+    start = 0
+    for part, frame in zip(parts, frames, strict=True):
+        own = (start, frame.height)
+        kept.append(_once(part, together.slice(*own), again.slice(*own), events, report))
+        start += frame.height
+    return pl.concat(kept).drop(ROW)
 
 
 def _once(

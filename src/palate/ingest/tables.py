@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from palate.ingest.lines import BYTE_ORDER_MARK, NEWLINE, BrokenQuote, Bytes, Layout, Numbers, line_at, scan
+from palate.ingest.lines import BYTE_ORDER_MARK, BrokenQuote, Bytes, Layout, Numbers, line_at, scan
 from palate.ingest.objects import read_objects
 from palate.ingest.report import MAX_EXAMPLES, Example, Report
 
@@ -245,16 +245,21 @@ def _is_text(data: Bytes, file: str, report: Report) -> bool:
         return False
     decoder = codecs.getincrementaldecoder("utf-8")()
     block = 1 << 24
+    newlines = returns = False
     for start in range(0, len(data), block):
-        part = data[start : start + block]
-        zero = np.flatnonzero(part == 0)
-        if len(zero):
-            example = Example(line_at(data, start + int(zero[0])), "a zero byte")
+        part = data[start : start + block].tobytes()
+        zero = part.find(0)
+        if zero >= 0:
+            example = Example(line_at(data, start + zero), "a zero byte")
             report.add("fatal", file, "this is no text file", examples=[example], do="check that it is the right file")
             return False
+        newlines, returns = newlines or b"\n" in part, returns or b"\r" in part
         kept = len(decoder.getstate()[0])
+        # ASCII after whole characters is UTF-8, and known as such many times faster than it is decoded.
+        if not kept and part.isascii():
+            continue
         try:
-            decoder.decode(part.tobytes(), final=start + block >= len(data))
+            decoder.decode(part, final=start + block >= len(data))
         except UnicodeDecodeError as error:
             position = start - kept + error.start
             example = Example(line_at(data, position), f"byte 0x{int(data[position]):02x}")
@@ -266,7 +271,7 @@ def _is_text(data: Bytes, file: str, report: Report) -> bool:
                 do="save it as UTF-8, for example: iconv -f latin1 -t utf-8 OLD > NEW",
             )
             return False
-    if not (data == NEWLINE).any() and (data == ord("\r")).any():
+    if returns and not newlines:
         report.add("fatal", file, "the lines end in bare carriage returns", do="save it with ordinary line ends")
         return False
     return True

@@ -26,6 +26,7 @@ from palate.models.base import MODELS, Batch, Embeddings, Needs, Recommender
 from palate.models.content import content_of
 from palate.models.layers import FeatureTable, Projection, node_table, require_features
 from palate.models.losses import batch_squared, bpr, cosine_distance, gram_distance, in_batch_contrast
+from palate.models.projecting import project_through
 
 
 class AlignRecConfig(Config):
@@ -172,7 +173,7 @@ class AlignRec(Recommender):
 
     def item_gate(self) -> Tensor:
         """σ(W2 act(W1 h_enc + b1) + b2), I × d."""
-        projected = self.feature(self.content.matrix)
+        projected = project_through(self.feature, self.content)
         return torch.sigmoid(self.gate(F.relu(projected) if self.config.gate_activation == "relu" else projected))
 
     def spread_content(self) -> Tensor:
@@ -263,3 +264,12 @@ class AlignRec(Recommender):
             self.fuse(self.user_block(content), id_users, self.known_users),
             self.fuse(content, id_items, self.known_items),
         )
+
+    @torch.inference_mode()
+    def score_parts(self) -> dict[str, Embeddings]:
+        """h_u · H_id and h_u · H_mm of the item; none where attention mixes the two."""
+        if self.config.fuse != "sum":
+            return {}
+        (id_users, id_items), content = self.propagate(), self.spread_content()
+        user = self.user_block(content) + id_users
+        return {"item id": Embeddings(user, id_items), "item content": Embeddings(user, content)}

@@ -22,6 +22,7 @@ from palate.graph.bipartite import mean_of_layers
 from palate.models.base import MODELS, Batch, Embeddings, Needs, Recommender
 from palate.models.layers import FeatureTable, Projection, key_of, node_table, require_features
 from palate.models.losses import batch_squared, cosine_distance
+from palate.models.projecting import project_through
 
 
 class BM3Config(Config):
@@ -142,10 +143,12 @@ class BM3(Recommender):
         return terms
 
     def project(self, name: str, items: Tensor) -> tuple[Tensor, Tensor | None]:
-        """h_m = X_m W_m + b_m of `items` alone (B × d), and which of them have this modality (None: all)."""
+        """h_m = X_m W_m + b_m of distinct items alone (B × d), and which of them have this modality (None: all)."""
         table = self.features[key_of(name)]
         assert isinstance(table, FeatureTable)
-        return self.projections[key_of(name)](table.rows(items)), table.present_rows(items)
+        projection = self.projections[key_of(name)]
+        assert isinstance(projection, Projection)
+        return project_through(projection, table, items), table.present_rows(items)
 
     @torch.inference_mode()
     def embed(self) -> Embeddings:

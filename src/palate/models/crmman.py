@@ -17,13 +17,14 @@ from palate.core.config import Config
 from palate.core.errors import ConfigError
 from palate.core.search import Choice, Space
 from palate.core.seeds import Draws
-from palate.core.width import inner
 from palate.dataset.inputs import ModelInputs
+from palate.graph.pairs import inner_at
 from palate.graph.rows import Rows
 from palate.graph.sharing import sharing_graph, threshold_for_degree
-from palate.models.attention import GraphAttention, LatestSets, Neighbourhoods, SetAttention
+from palate.models.attention import GraphAttention, Neighbourhoods
 from palate.models.base import MODELS, Batch, Embeddings, Needs, Recommender
 from palate.models.layers import FeatureTable, Projection, key_of, require_features
+from palate.models.sets import LatestSets, SetAttention
 
 # Users whose sets are held at once outside training.
 USERS = 1024
@@ -136,13 +137,16 @@ class CRMMAN(Recommender):
 
     def semantics(self, items: Tensor) -> tuple[Tensor, Tensor]:
         """s = mean of W_m t_m + b_m over the modalities of each of `items` (B × d_h), and which have any (B × 1)."""
-        parts: list[tuple[Tensor, Tensor]] = []
-        for name in self.modalities:
-            table = self.features[key_of(name)]
-            assert isinstance(table, FeatureTable)
-            known = table.present.index_select(0, items).unsqueeze(1)
-            parts.append((self.projections[key_of(name)](table.rows(items)), known))
-        return _mean_of_known(parts)
+        return _mean_of_known([self.projected(name, items) for name in self.modalities])
+
+    def projected(self, name: str, items: Tensor) -> tuple[Tensor, Tensor]:
+        """W_m t_m + b_m of `items` (B × d_h), and which of them have the modality (B × 1)."""
+        table = self.features[key_of(name)]
+        assert isinstance(table, FeatureTable)
+        known = table.present.index_select(0, items).unsqueeze(1)
+        # A table of which all rows are wanted, in order, is not copied.
+        whole = len(items) == self.items and bool((items.diff() == 1).all())
+        return self.projections[key_of(name)](table.matrix if whole else table.rows(items)), known
 
     def item_vectors(self, items: Tensor) -> Tensor:
         """r of `items` (B × width): s and p'' fused."""
@@ -157,20 +161,19 @@ class CRMMAN(Recommender):
         """`click`: -log softmax of the positive's score among those of its negatives."""
         assert batch.negatives is not None
         candidates = torch.cat([batch.positives.unsqueeze(1), batch.negatives.view(len(batch.users), -1)], dim=1)
-        people, person = torch.unique(batch.users, return_inverse=True)
-        sets = [view.sets(people) for view in self.views]
+        sets = [view.sets.without(batch.users, candidates) for view in self.views]
         # r is worked out once for each item that the batch speaks of.
-        spoken = [candidates.flatten(), *(members.flatten() for members, _ in sets)]
-        distinct, place = torch.unique(torch.cat(spoken), return_inverse=True)
-        vectors = self.item_vectors(distinct)
-        own, *places = place.split([len(part) for part in spoken])
+        spoken = torch.zeros(self.items, dtype=torch.bool, device=candidates.device)
+        for part in (candidates, *(subsets.members for subsets in sets)):
+            spoken[part] = True
+        place = spoken.cumsum(0) - 1
+        vectors = self.item_vectors(spoken.nonzero().squeeze(1))
         described: list[Tensor] = []
-        for view, (members, inside), where in zip(self.views, sets, places, strict=True):
-            others = (members[person].unsqueeze(2) != candidates.unsqueeze(1)).all(2)
+        for view, subsets in zip(self.views, sets, strict=True):
             projected = view.attention.project(vectors)
-            described.append(view(projected, where.view(members.shape), person, inside[person] & others))
-        user = torch.stack(described).sum(0)
-        scores = inner(F.embedding(own.view(candidates.shape), vectors), user.unsqueeze(1))
+            vector = view(projected, place[subsets.members], subsets.owner, subsets.stays)
+            described.append(F.embedding(subsets.which, vector))
+        scores = inner_at(torch.stack(described).sum(0), vectors, place[candidates])
         return {"click": -scores.log_softmax(1)[:, 0].mean()}
 
     @torch.inference_mode()
@@ -187,6 +190,24 @@ class CRMMAN(Recommender):
                 described.append(view(projected, members, torch.arange(len(block), device=device), inside))
             users.append(torch.stack(described).sum(0))
         return Embeddings(torch.cat(users), vectors)
+
+    @torch.inference_mode()
+    def score_parts(self) -> dict[str, Embeddings]:
+        """For each modality what it adds to s, and p'', each met with those columns of the user that it meets in r."""
+        items = torch.arange(self.items, device=self.liked.empty.device)
+        user, concat = self.embed().user, self.config.fuse == "concat"
+        found = {name: self.projected(name, items) for name in self.modalities}
+        counts = torch.stack([torch.zeros_like(items).unsqueeze(1), *(known for _, known in found.values())]).sum(0)
+        parts = {name: vectors * known / counts.clamp_min(1) for name, (vectors, known) in found.items()}
+        edge = self.config.dim if concat and found else 0
+        columns = dict.fromkeys(parts, user[:, :edge] if concat else user)
+        if self.structure is not None:
+            name, known = self.config.structure, self.structure.known
+            parts[name], columns[name] = self.structure() * known, user[:, edge:]
+            if not concat:
+                # r is the mean of s and p'' where an item has both.
+                parts = {key: vectors / (1 + (known & (counts > 0)).to(user.dtype)) for key, vectors in parts.items()}
+        return {name: Embeddings(columns[name], vectors) for name, vectors in parts.items()}
 
 
 class Structure(nn.Module):

@@ -169,6 +169,14 @@ class FREEDOM(Recommender):
         every = torch.arange(len(self.item_id), device=nodes.device)
         return Embeddings(nodes[: self.users], nodes[self.users :] + self.similar_items(every))
 
+    @torch.inference_mode()
+    def score_parts(self) -> dict[str, Embeddings]:
+        """h_u · ĥ_i, the interactions; h_u · (Sⁿ e)_i, the items that content makes similar."""
+        nodes = mean_of_layers(self.adjacency, self.table(), self.config.layers)
+        every = torch.arange(len(self.item_id), device=nodes.device)
+        user, item = nodes[: self.users], nodes[self.users :]
+        return {"item id": Embeddings(user, item), "similar items": Embeddings(user, self.similar_items(every))}
+
 
 def weights_of(given: Mapping[str, float], features: Mapping[str, Features]) -> dict[str, float]:
     """The weight of each modality, summing to 1.

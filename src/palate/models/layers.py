@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import warnings
+
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -12,6 +16,9 @@ from palate.encode.features import Features
 
 class FeatureTable(nn.Module):
     """The features of one modality, frozen (default) or trained.
+
+    A frozen table is the memory of `features` itself where the float types agree, memory-mapped or not: write to no
+    part of it.
 
     Args:
         features: N × D, rows of absent items are zero.
@@ -23,11 +30,10 @@ class FeatureTable(nn.Module):
 
     def __init__(self, features: Features, trained: bool = False) -> None:
         super().__init__()
-        values = torch.tensor(features.matrix, dtype=torch.get_default_dtype())
         if trained:
-            self.matrix = nn.Parameter(values)
+            self.matrix = nn.Parameter(torch.tensor(features.matrix, dtype=torch.get_default_dtype()))
         else:
-            self.register_buffer("matrix", values, persistent=False)
+            self.register_buffer("matrix", _shared(features.matrix), persistent=False)
         self.register_buffer("present", torch.tensor(features.present), persistent=False)
         self.complete = bool(features.present.all())
 
@@ -43,6 +49,13 @@ class FeatureTable(nn.Module):
     def present_rows(self, items: Tensor) -> Tensor | None:
         """1 or 0 for each of `items`, in the table's float type; None when no item lacks this modality."""
         return None if self.complete else self.present.index_select(0, items).to(self.matrix.dtype)
+
+
+def _shared(matrix: NDArray[np.float32]) -> Tensor:
+    with warnings.catch_warnings():
+        # torch has no tensors that are read-only, and says so.
+        warnings.filterwarnings("ignore", message="The given NumPy array is not writable", category=UserWarning)
+        return torch.from_numpy(np.ascontiguousarray(matrix)).to(torch.get_default_dtype())
 
 
 class Projection(nn.Sequential):

@@ -27,6 +27,7 @@ from palate.models.base import MODELS, Batch, Embeddings, Needs, Recommender
 from palate.models.contrast import hyperedge_contrast
 from palate.models.layers import FeatureTable, key_of, node_table, require_features
 from palate.models.losses import batch_squared, bpr
+from palate.models.projecting import project
 
 
 class LGMRecConfig(Config):
@@ -117,7 +118,7 @@ class Content(nn.Module):
 
         Items have X W and X Vᵀ, in one product; users the mean and the sum of their items'.
         """
-        items = F.linear(self.table.matrix, torch.cat([self.weight, self.hyperedge]))
+        items = project(self.table, None, torch.cat([self.weight, self.hyperedge]))
         nodes = torch.cat([history(items), items])
         content, logits = nodes.split([len(self.weight), len(self.hyperedge)], 1)
         return content * self.scale, logits
@@ -276,3 +277,13 @@ class LGMRec(Recommender):
         """E* without noise and dropout (the released code keeps its noise on when scoring)."""
         final = self.views().final(self.config.alpha)
         return Embeddings(final[: self.users], final[self.users :])
+
+    @torch.inference_mode()
+    def score_parts(self) -> dict[str, Embeddings]:
+        """E*_u · E_id; for each modality m E*_u · L2(E_local^m); over all hyperedges E*_u · α L2(G)."""
+        views = self.views()
+        user = views.final(self.config.alpha)[: self.users]
+        everywhere = torch.stack([view.table() for view in views.reached.values()]).sum(0)
+        parts = {"item id": views.ids} | {name: normalize(table) for name, table in views.modal.items()}
+        parts["all hyperedges"] = self.config.alpha * normalize(everywhere)
+        return {name: Embeddings(user, table[self.users :]) for name, table in parts.items()}

@@ -26,6 +26,7 @@ from palate.graph.operator import SparseOperator
 from palate.models.base import MODELS, Batch, Embeddings, Needs, Recommender
 from palate.models.layers import FeatureTable, key_of, node_table, require_features
 from palate.models.losses import batch_squared, bpr
+from palate.models.projecting import project
 
 Aggregator = SparseOperator | NeighbourMaximum
 
@@ -182,7 +183,7 @@ class Branch(nn.Module):
         """x of users and items before the first layer, rows of unit length."""
         items = self.features.matrix
         if self.projection is not None:
-            items = self.projection(items)
+            items = project(self.features, None, self.projection.weight, self.projection.bias)
             if not self.features.complete:
                 items = items * self.features.present.unsqueeze(1)
         return normalize(self.preference), normalize(items)
@@ -292,3 +293,12 @@ class MMGCN(Recommender):
     def embed(self) -> Embeddings:
         """u* and i* of all."""
         return Embeddings(*self.represent(*self.everyone()))
+
+    @torch.inference_mode()
+    def score_parts(self) -> dict[str, Embeddings]:
+        """For each modality m: u* · i_m, with i_m what branch m adds to i*."""
+        layers = [self.everyone()] * self.config.layers
+        ends = {name: self.branch(name)(layers) for name in self.modalities}
+        share = 1.0 if self.config.fusion == "sum" else 1.0 / len(ends)
+        user = share * torch.stack([user for user, _ in ends.values()]).sum(0)
+        return {name: Embeddings(user, share * item) for name, (_, item) in ends.items()}

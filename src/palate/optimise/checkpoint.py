@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from palate.core.artefact import read_tensors, write_tensors
 from palate.core.errors import ArtefactError
+from palate.optimise.adam import Adam
 
 STATE = "state.safetensors"
 VERSION = 1
@@ -52,7 +53,7 @@ def write_checkpoint(
     identity: str,
     position: Position,
     module: nn.Module,
-    optimiser: torch.optim.Optimizer,
+    optimiser: Adam,
     best: dict[str, Tensor],
     sums: Tensor | None,
 ) -> None:
@@ -65,7 +66,7 @@ def write_checkpoint(
     """
     tensors = {f"module/{name}": value for name, value in module.state_dict().items()}
     tensors |= {f"best/{name}": value for name, value in best.items()}
-    for index, state in optimiser.state_dict()["state"].items():
+    for index, state in optimiser.state.items():
         tensors |= {f"optimiser/{index}/{key}": value for key, value in state.items()}
     if sums is not None:
         tensors["sums"] = sums
@@ -75,7 +76,7 @@ def write_checkpoint(
 
 
 def read_checkpoint(
-    folder: Path, identity: str, module: nn.Module, optimiser: torch.optim.Optimizer
+    folder: Path, identity: str, module: nn.Module, optimiser: Adam
 ) -> tuple[Position, dict[str, Tensor], Tensor | None] | None:
     """Load the stored state into `module` and `optimiser`; None when nothing was stored.
 
@@ -108,9 +109,9 @@ def _under(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
 
 
-def _load_optimiser(optimiser: torch.optim.Optimizer, stored: dict[str, Tensor]) -> None:
+def _load_optimiser(optimiser: Adam, stored: dict[str, Tensor]) -> None:
     state: dict[int, dict[str, Tensor]] = {}
     for name, value in stored.items():
         index, _, key = name.partition("/")
         state.setdefault(int(index), {})[key] = value
-    optimiser.load_state_dict({"state": state, "param_groups": optimiser.state_dict()["param_groups"]})
+    optimiser.load(state)

@@ -13,7 +13,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Generator, Iterable, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -26,7 +26,10 @@ from palate.core.artefact import write_text
 from palate.core.errors import ConfigError, Interrupted, TrainingError
 from palate.core.progress import Progress, progress
 from palate.core.seeds import Draws
+from palate.optimise.adam import Adam
 from palate.optimise.checkpoint import Position, read_checkpoint, write_checkpoint
+from palate.optimise.memory import kept_memory
+from palate.optimise.profile import Phase, Profile
 from palate.optimise.settings import LoopConfig
 
 GUARD_STEPS_ON_ACCELERATOR = 50
@@ -91,6 +94,7 @@ class Loop:
         validate: called after an epoch with the module in evaluation mode; gives named values.
         metric: which of them decides; higher is better.
         quiet: show no progress.
+        profile: is told the phases of each epoch.
     """
 
     def __init__(
@@ -106,6 +110,7 @@ class Loop:
         validate: Validate | None = None,
         metric: str = "",
         quiet: bool = False,
+        profile: Profile | None = None,
     ) -> None:
         self.device = choose_device(settings.device)
         self.module = module.to(self.device, torch.float64 if settings.precision == "float64" else torch.float32)
@@ -118,11 +123,9 @@ class Loop:
         self.validate = validate
         self.metric = metric
         self.quiet = quiet
+        self.profile = profile
         parameters = [parameter for parameter in module.parameters() if parameter.requires_grad]
-        # Fused Adam has the same maths and is several times faster on large tables.
-        self.optimiser = torch.optim.Adam(
-            parameters, lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True
-        )
+        self.optimiser = Adam(parameters, settings.learning_rate, settings.weight_decay)
         self.position = Position()
         self.clock = self.saved = time.monotonic()
         self.best: dict[str, Tensor] = {}
@@ -140,7 +143,7 @@ class Loop:
         position, settings = self.position, self.settings
         total = settings.epochs * self.batches.steps
         bar = progress("training", total, "steps", done=position.steps, quiet=self.quiet)
-        with bar as shown, _interruptible() as interrupted:
+        with bar as shown, _interruptible() as interrupted, kept_memory():
             if position.threads not in (0, torch.get_num_threads()):
                 shown.say(
                     f"this run was started with {position.threads} threads and goes on with {torch.get_num_threads()}: "
@@ -164,10 +167,12 @@ class Loop:
     def _epoch(self, shown: Progress, interrupted: threading.Event) -> None:
         position = self.position
         self.module.train()
+        self._enter("batches")
         for number, batch in enumerate(self.batches.epoch(position.epoch)):
             if number < position.step:
                 continue
             self._step(batch)
+            self._enter("other")
             position.step += 1
             position.steps += 1
             shown.advance(1, self._note())
@@ -181,19 +186,32 @@ class Loop:
                 )
             if self.settings.checkpoint_seconds and self._due():
                 self._save()
+            self._enter("batches")
+        self._enter("other")
         self._finish_epoch()
         if position.finished or self._due():
             self._save()
+        if self.profile is not None:
+            self.profile.end_epoch()
+
+    def _enter(self, phase: Phase) -> None:
+        if self.profile is not None:
+            self.profile.enter(phase)
 
     def _step(self, batch: Movable) -> None:
+        self._enter("loss")
         terms = self.loss(batch.to(self.device), Draws(self.seed, self.position.steps))
+        self._enter("other")
         values = torch.stack([term.detach().double() for term in terms.values()])
         guard = self.device.type == "cpu" or self.position.steps % GUARD_STEPS_ON_ACCELERATOR == 0
         if guard and not bool(torch.isfinite(values).all()):
             self._refuse(list(terms), values)
-        self.optimiser.zero_grad(set_to_none=True)
+        self._enter("backward")
+        self.optimiser.zero_grad()
         torch.stack(list(terms.values())).sum().backward()
+        self._enter("optimiser")
         self.optimiser.step()
+        self._enter("other")
         self.position.terms = list(terms)
         self.sums = values if self.sums is None else self.sums + values
 
@@ -224,7 +242,9 @@ class Loop:
         last = position.epoch >= settings.epochs
         if self.validate and (position.epoch % settings.evaluate_every == 0 or last):
             self.module.eval()
+            self._enter("validation")
             values = dict(self.validate())
+            self._enter("other")
             self._check(values)
             entry["validation"] = values
             self._judge(values[self.metric])
@@ -241,9 +261,10 @@ class Loop:
             write_history(self.folder, position.history)
 
     def _check_parameters(self) -> None:
-        # A finite loss may still have had a gradient that was not.
+        # A finite loss may still have had a gradient that was not. The extremes show every NaN and infinity, and need
+        # no memory of the table's size.
         for name, parameter in self.module.named_parameters():
-            if not bool(torch.isfinite(parameter).all()):
+            if parameter.numel() and not bool(torch.isfinite(torch.stack(torch.aminmax(parameter.detach()))).all()):
                 raise TrainingError(
                     f"the parameters '{name}' are not finite any more",
                     where=f"epoch {self.position.epoch}",
@@ -283,7 +304,10 @@ class Loop:
             self._refuse(self.position.terms, self.sums)
         if self.folder:
             folder = self.folder / "checkpoint"
-            write_checkpoint(folder, self.identity, self.position, self.module, self.optimiser, self.best, self.sums)
+            with nullcontext() if self.profile is None else self.profile.within("checkpoints"):
+                write_checkpoint(
+                    folder, self.identity, self.position, self.module, self.optimiser, self.best, self.sums
+                )
         self.saved = time.monotonic()
 
     def _tick(self) -> None:

@@ -26,8 +26,10 @@ from palate.measure.evaluation import evaluate
 from palate.measure.metrics import METRICS
 from palate.models.base import Classical, Model, Recommender
 from palate.optimise.loop import Loop
+from palate.optimise.profile import Profile
 from palate.optimise.settings import LoopConfig
 from palate.train.batches import PairBatches
+from palate.train.warmstart import WarmStart
 
 
 class TrainConfig(LoopConfig):
@@ -74,6 +76,8 @@ def fit_model(
     folder: Path | None = None,
     quiet: bool = False,
     watch: Callable[[int, float], None] | None = None,
+    profile: Profile | None = None,
+    warm_start: WarmStart | None = None,
 ) -> Fitted:
     """Train `kind` on the train part, selected on the validation part; the test part is not looked at.
 
@@ -81,9 +85,11 @@ def fit_model(
         folder: for checkpoint and history; None keeps neither.
         quiet: show no progress.
         watch: told after each validation how many there were and the value of the metric; what it raises ends training.
+        profile: is told where the time of each epoch goes; a classical model has none.
+        warm_start: what an earlier run of this model ended with, to begin from.
 
     Raises:
-        ConfigError: for a metric that does not exist.
+        ConfigError: for a metric that does not exist, or a start that does not fit.
         TrainingError: when training cannot go on.
         Interrupted: after Ctrl-C.
     """
@@ -95,6 +101,8 @@ def fit_model(
     dataset = dataset.seen_by(features=kind.modal, knowledge=kind.knowledge)
     inputs = dataset.inputs()
     model = build(kind, config, inputs, seed, settings.precision)
+    if warm_start is not None:
+        warm_start.apply(model, dataset)
     held_out, hidden = dataset.positives["valid"], dataset.mask("valid")
 
     validations = 0
@@ -118,11 +126,12 @@ def fit_model(
             batches,
             settings,
             seed=seed,
-            identity=_identity(kind, config, dataset, settings, seed),
+            identity=_identity(kind, config, dataset, settings, seed, warm_start),
             folder=folder,
             validate=validate if held_out.size else None,
             metric=settings.metric,
             quiet=quiet,
+            profile=profile,
         )
         outcome = loop.run()
         facts: dict[str, Any] = {
@@ -137,8 +146,9 @@ def fit_model(
         model.fit()
         facts = {"seconds": round(time.monotonic() - start, 3)}
     facts["parameters"] = sum(value.numel() for value in model.parameters())
-    if model.notes:
-        facts["notes"] = list(model.notes)
+    notes = [*model.notes, *([] if warm_start is None else [warm_start.note(dataset)])]
+    if notes:
+        facts["notes"] = notes
     peak = peak_memory_mb()
     facts["process_peak_memory_mb"] = round(peak)
     # What the process held before is the data and, after other runs, what their memory was not given back of.
@@ -146,8 +156,16 @@ def fit_model(
     return Fitted(model, measure() if held_out.size else {}, facts)
 
 
-def _identity(kind: type[Model], config: Config, dataset: Dataset, settings: TrainConfig, seed: int) -> str:
+def _identity(
+    kind: type[Model],
+    config: Config,
+    dataset: Dataset,
+    settings: TrainConfig,
+    seed: int,
+    warm_start: WarmStart | None,
+) -> str:
     facts = [kind.__name__, config.model_dump(), settings.model_dump(), dataset.fingerprint, seed]
+    facts += [] if warm_start is None else [warm_start.digest]
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 

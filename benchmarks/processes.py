@@ -1,0 +1,71 @@
+"""Processes of their own: what one cost by the clock, in CPU seconds and in memory, and what one found."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Spent:
+    """What a process cost, from its start to its end.
+
+    Attributes:
+        wall: seconds by the clock.
+        cpu: seconds of all its threads, user and system.
+        peak_mb: its largest resident size.
+        code: how it ended; 0 is well.
+        said: the last line that it wrote to its standard output.
+    """
+
+    wall: float
+    cpu: float
+    peak_mb: float
+    code: int
+    said: str
+
+
+def run(command: Sequence[str], environment: Mapping[str, str] | None = None) -> Spent:
+    """Run a command to its end; what it writes to its error output is shown.
+
+    A small process starts it: a new process begins with the peak memory of the one that started it.
+    """
+    starter = [sys.executable, __file__, *command]
+    given = {**os.environ, **(environment or {})}
+    done = subprocess.run(starter, stdout=subprocess.PIPE, text=True, env=given, check=True)
+    return Spent(**json.loads(done.stdout))
+
+
+def measured(command: Sequence[str]) -> Spent:
+    """Start a command from this process, and wait for it."""
+    start = time.perf_counter()
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        lines = process.stdout.read().splitlines()
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+    # Linux counts in units of 1,024 bytes, macOS in bytes.
+    peak = usage.ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
+    wall, cpu = time.perf_counter() - start, usage.ru_utime + usage.ru_stime
+    return Spent(wall, cpu, peak, process.returncode, lines[-1] if lines else "")
+
+
+def found_by(module: str, *words: str, threads: int = 0) -> dict[str, Any] | None:
+    """What `python -m module words` wrote as JSON in its last line; None when it failed.
+
+    Args:
+        threads: of its arithmetic; 0: all cores.
+    """
+    environment = {"OMP_NUM_THREADS": str(threads)} if threads else None
+    done = run([sys.executable, "-m", module, *words], environment)
+    return None if done.code else json.loads(done.said)
+
+
+if __name__ == "__main__":
+    print(json.dumps(asdict(measured(sys.argv[1:]))))

@@ -1,0 +1,149 @@
+"""Commands that turn a run into what is served, and keep that up to date: export, refresh, forget."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from palate.cli.application import MovedOption, app
+
+if TYPE_CHECKING:
+    from palate.recommend.bundle import Bundle
+
+ReplaceOption = Annotated[bool, typer.Option("--replace", help="Replace the bundle that is there.")]
+
+
+@app.command()
+def export(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="Run folder.")],
+    out: Annotated[Path, typer.Option("-o", "--out", help="Bundle folder to make.", show_default=False)],
+    keep: Annotated[
+        str,
+        typer.Option(
+            help="Keep the items' features, for neighbours by modality and new items: float16 (2 bytes a number), "
+            "float32 (4), or none."
+        ),
+    ] = "float16",
+    new_items: Annotated[
+        str,
+        typer.Option(
+            help="How content becomes a place for a new item: content (the model's own way), regression, none; "
+            "auto: a regression where there are vectors."
+        ),
+    ] = "auto",
+    replace: ReplaceOption = False,
+    data: MovedOption = None,
+) -> None:
+    """Make the bundle that is served of a run: scores, ids, titles, and the ways to new users and new items."""
+    from typing import Any, cast
+
+    from palate.experiment import Run
+    from palate.recommend.bundle import refuse_stranger
+
+    refuse_stranger(out, replace=replace)
+    made = Run.load(run, data=data).bundle(keep=cast(Any, keep), new_items=cast(Any, new_items))
+    made.save(out, replace=replace)
+    for line in summary(made):
+        print(line)
+    size = sum(path.stat().st_size for path in out.iterdir())
+    print(f"{size / 1e6:,.1f} MB → {out}")
+
+
+@app.command()
+def refresh(
+    bundle: Annotated[Path, typer.Argument(metavar="BUNDLE", help="Bundle folder.")],
+    interactions: Annotated[
+        Path, typer.Option(help="New events: who met which item, as for 'palate data import'.", show_default=False)
+    ],
+    out: Annotated[Path, typer.Option("-o", "--out", help="Bundle folder to make; may be the same.")],
+    columns: Annotated[
+        list[str] | None, typer.Option("--columns", help="Your columns' names: user_id=uid,item_id=iid. Repeatable.")
+    ] = None,
+    replace: ReplaceOption = False,
+) -> None:
+    """Take new interactions into a bundle without training: their users, and new ones, are folded in anew."""
+    from palate.core.config import read_assignments
+    from palate.core.errors import ConfigError
+    from palate.ingest.columns import ColumnNames
+    from palate.ingest.folders import import_data
+    from palate.recommend.bundle import Bundle, refuse_stranger
+    from palate.recommend.refresh import refresh as run_refresh
+
+    refuse_stranger(out, replace=replace)
+    if interactions.is_dir():
+        raise ConfigError("new events are one file, and this is a folder", where=str(interactions))
+    words = [word for given in columns or [] for word in given.split(",")]
+    names = ColumnNames.parse(read_assignments(words), where="--columns")
+    known = Bundle.load(bundle)
+    found = import_data(interactions, columns=names, name=interactions.stem)
+    if found.report.text():
+        print(found.report.text())
+    events = found.catalogue.interactions
+    present = [name for name in ("rating", "timestamp") if events[name].null_count() < events.height]
+    done = run_refresh(known, events.select("user_id", "item_id", *present))
+    done.bundle.save(out, replace=replace)
+    print(f"{done}\n→ {out}")
+
+
+@app.command()
+def forget(
+    places: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="CATALOGUE|RUN|BUNDLE|TABLE...",
+            help="Where to forget; also tables of recommendations, and folders of ranked lists (TREC).",
+        ),
+    ],
+    user: Annotated[list[str] | None, typer.Option("--user", "-u", help="User id. Repeatable.")] = None,
+    item: Annotated[list[str] | None, typer.Option("--item", "-i", help="Item id. Repeatable.")] = None,
+) -> None:
+    """Delete users or items: rows, vectors, ids, histories, features and lists, in every place that is named."""
+    from palate.core.errors import ConfigError
+    from palate.recommend.forgetting import forget as run_forget
+
+    if not user and not item:
+        raise ConfigError("it is not said whom to forget", do="name --user ID or --item ID")
+    for done in run_forget(places, user or (), item or ()):
+        print(done)
+
+
+def summary(bundle: Bundle) -> list[str]:
+    """What a bundle can do, in a few lines."""
+    facts = bundle.facts
+    what = {
+        "vectors": f"vectors of {facts.width} numbers",
+        "weights": f"{facts.stored:,} weights between items",
+        "item-scores": "one score for each item",
+        "places": "places in the order of the source (the leak canary: not to be served)",
+    }[facts.form]
+    lines = [f"{facts.title} on {facts.name}: {facts.users:,} users, {facts.items:,} items, {what}"]
+    lines.append(f"new users: {_new_users(bundle)}")
+    if facts.content is None:
+        lines.append(
+            "new items: not placed; this model knows items by their interactions alone, or content was left out"
+        )
+        return lines
+    way = "the model's own way"
+    if facts.content.kind == "regression":
+        explained = float(facts.content.settings.get("explained", 0.0))
+        way = f"a regression that explains {explained:.0%} of the items' vectors (cross-validated)"
+    lines.append(f"new items: from {', '.join(facts.content.modalities)}, by {way}")
+    return lines
+
+
+def _new_users(bundle: Bundle) -> str:
+    fold = bundle.facts.fold_in
+    if fold is None:
+        return "exactly as known ones, by their items" if bundle.facts.form == "weights" else "as everybody"
+    if fold.quality is None:
+        return "exactly as known ones, by the model's own attention over their items"
+    said = "by a map from the mean of their items' vectors"
+    if fold.quality.get("folded") is None:
+        return f"{said}; too few users with validation positives to measure it"
+    folded, trained = fold.quality["folded"], fold.quality["trained"]
+    return (
+        f"{said}; {fold.quality['metric']} {folded:.4f} where trained vectors have {trained:.4f} "
+        f"({fold.quality['users']:,} users it had not seen, validation part)"
+    )

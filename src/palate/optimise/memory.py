@@ -1,0 +1,35 @@
+"""Keeps the memory that a step frees for the next one: getting it back from the system may cost half of the time."""
+
+from __future__ import annotations
+
+import ctypes
+import sys
+from collections.abc import Generator
+from contextlib import contextmanager
+
+# Options of glibc's mallopt, and its own defaults.
+TRIM_THRESHOLD, MOST_MAPPINGS = -1, -4
+DEFAULTS = {TRIM_THRESHOLD: 128 * 1024, MOST_MAPPINGS: 65536}
+
+
+@contextmanager
+def kept_memory() -> Generator[None, None, None]:
+    """Within it, freed memory stays with this process, and is handed out again without a page fault.
+
+    The C library of Linux otherwise returns every block above 32 MB when it is freed. A step that forms a gradient of
+    126 MB then spends nearly half of its time on 32,000 page faults. Afterwards all that is free goes back; other C
+    libraries are left as they are.
+    """
+    library = ctypes.CDLL(None) if sys.platform == "linux" else None
+    if library is None or not hasattr(library, "mallopt"):
+        yield
+        return
+    # No mappings for large blocks, and a heap that does not shrink.
+    library.mallopt(MOST_MAPPINGS, 0)
+    library.mallopt(TRIM_THRESHOLD, -1)
+    try:
+        yield
+    finally:
+        for option, value in DEFAULTS.items():
+            library.mallopt(option, value)
+        library.malloc_trim(0)

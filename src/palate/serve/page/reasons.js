@@ -1,0 +1,77 @@
+// Why something is recommended: the parts of its score as bars, and the items of the history behind it. Nothing else.
+
+import { picture, titleOf } from "./cards.js";
+import { figure, h } from "./elements.js";
+import { go } from "./state.js";
+
+/** @typedef {import("./api.js").Why} Why @typedef {import("./api.js").Reason} Reason */
+
+/** The largest part of any score in a list, so that its bars can be compared. @param {(Why | null | undefined)[]} whys */
+export const largest = (whys) =>
+  Math.max(0, ...whys.flatMap((why) => Object.values(why?.branches ?? {})).map((value) => Math.abs(value)));
+
+/**
+ * @param {Why | null | undefined} why
+ * @param {number} [scale] the part that fills a bar
+ * @returns {HTMLElement | null} null where there is nothing to say
+ */
+export function reasons(why, scale = largest([why])) {
+  const parts = Object.entries(why?.branches ?? {});
+  const history = why?.history ?? [];
+  if (!parts.length && !history.length) return null;
+  return h("div.why", {}, parts.length > 0 && bars(parts, scale), history.length > 0 && behind(history));
+}
+
+/** @param {[string, number][]} parts @param {number} scale */
+function bars(parts, scale) {
+  const signed = parts.some(([, value]) => value < 0);
+  return h(
+    "dl.bars",
+    { "aria-label": "Parts of the score" },
+    parts.map(([name, value]) =>
+      h(
+        "div",
+        {},
+        h("dt", {}, name),
+        h(
+          "dd",
+          {},
+          h(
+            `span.bar${signed ? ".signed" : ""}${value < 0 ? ".less" : ""}`,
+            { "aria-hidden": "true", style: { "--share": scale > 0 ? Math.abs(value) / scale : 0 } },
+            h("span"),
+          ),
+          h("span.number", {}, figure(value)),
+        ),
+      ),
+    ),
+  );
+}
+
+/** @param {Reason[]} history */
+function behind(history) {
+  const adds = history.some((item) => item.contribution !== undefined && item.contribution !== null);
+  return h(
+    "div.behind",
+    {},
+    h("p", {}, adds ? "What the history adds to the score" : "Nearest in the history"),
+    h(
+      "ul",
+      { role: "list" },
+      history.map((item) => {
+        const value = item.contribution ?? item.similarity;
+        const number = value === undefined || value === null ? "" : adds ? `${value > 0 ? "+" : ""}${figure(value)}` : value.toFixed(2);
+        return h(
+          "li",
+          {},
+          h(
+            "button.open",
+            { type: "button", title: titleOf(item), onclick: () => go({ item: item.id }) },
+            picture(item),
+            h("span.words", {}, h("span.unseen", {}, titleOf(item)), h("span.number", {}, number)),
+          ),
+        );
+      }),
+    ),
+  );
+}

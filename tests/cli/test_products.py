@@ -1,0 +1,207 @@
+"""From a run to what is served: export, refresh, forget, warm starts and new items, and how mistakes in them end."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+
+import worlds
+from cli.settings import SMALL
+from palate.core.artefact import read_json, write_json
+from palate.experiment import Run
+from palate.ingest.catalogue import Catalogue
+from palate.recommend.bundle import Bundle
+
+
+def good(*words: object) -> worlds.Ended:
+    ended = worlds.palate(*words)
+    assert ended.code == 0, ended.text
+    return ended
+
+
+@pytest.fixture
+def run(catalogue: Path, tmp_path: Path) -> Path:
+    good("train", "bm3", "--data", catalogue, "-o", tmp_path / "run", *SMALL)
+    return tmp_path / "run"
+
+
+@pytest.fixture
+def bundle(run: Path, tmp_path: Path) -> Path:
+    good("export", run, "-o", tmp_path / "bundle")
+    return tmp_path / "bundle"
+
+
+@pytest.fixture
+def events(tmp_path: Path) -> Path:
+    rows = [("u1", "i1", 5, 900), ("newcomer", "i2", 5, 901), ("newcomer", "i4", 1, 902), ("newcomer", "i99", 5, 903)]
+    table = pl.DataFrame(rows, schema=["user_id", "item_id", "rating", "timestamp"], orient="row")
+    table.write_csv(tmp_path / "events.csv")
+    return tmp_path / "events.csv"
+
+
+def test_the_way_of_a_bundle(catalogue: Path, run: Path, events: Path, tmp_path: Path) -> None:
+    bundle, newer = tmp_path / "bundle", tmp_path / "newer"
+    said = good("export", run, "-o", bundle)
+    assert "BM3 on world: 30 users, 25 items, vectors of 4 numbers" in said.out
+    assert "new items: from image, text, by a regression that explains" in said.out
+    assert str(catalogue.resolve()) not in (bundle / "manifest.json").read_text()
+    # It stands alone.
+    catalogue.rename(tmp_path / "away")
+    run.rename(tmp_path / "run-away")
+    opened = Bundle.load(bundle)
+    assert opened.fold_in(["i1", "i2"], [5, 1]).scores.shape == (1, 25)
+
+    said = good("refresh", bundle, "--interactions", events, "-o", newer)
+    assert "3 events: 1 users refreshed, 1 new users" in said.out
+    assert "1 events with 1 items that the bundle does not know: item 'i99'" in said.out
+    assert "newcomer" in Bundle.load(newer).users.ids
+    good("refresh", newer, "--interactions", events, "-o", newer, "--replace")
+    assert len(Bundle.load(newer).users) == 31
+
+    said = good("forget", newer, "--user", "newcomer", "--item", "i2")
+    assert "forgot user 'newcomer', item 'i2'" in said.out
+    assert "until it is trained again" in said.out
+    left = Bundle.load(newer)
+    assert (len(left.users), len(left.items)) == (30, 24)
+
+
+@pytest.mark.parametrize(("keep", "way"), [("none", "regression"), ("float32", "content")])
+def test_an_export_keeps_what_it_is_told_to(catalogue: Path, tmp_path: Path, keep: str, way: str) -> None:
+    good("train", "mmgcn", "--data", catalogue, "-o", tmp_path / "run", *SMALL)
+    said = good("export", tmp_path / "run", "-o", tmp_path / "bundle", "--keep", keep, "--new-items", way)
+    made = Bundle.load(tmp_path / "bundle")
+    assert set(made.features) == (set() if keep == "none" else {"image", "text"})
+    assert ("the model's own way" in said.out) == (way == "content")
+
+
+def test_a_nightly_training_starts_from_the_last_one(catalogue: Path, run: Path, tmp_path: Path) -> None:
+    source = Catalogue.load(catalogue)
+    added = worlds.interactions(users=33).filter(pl.col("user_id").is_in(["u30", "u31", "u32"]))
+    rows = pl.concat([source.interactions, added.select("user_id", "item_id", "rating", "timestamp")], how="diagonal")
+    grown = worlds.stored(tmp_path / "grown", Catalogue.of(rows, source.items, name="world"))
+    words = ("train", "bm3", "--data", grown, "-o", tmp_path / "next", "--warm-start", run)
+    said = good(*words, *[word for word in SMALL if word != "--quiet"])
+    assert "30 of 33 users and 25 of 25 items were known to it" in said.err
+    good("evaluate", tmp_path / "next")
+    ended = worlds.palate(*words, *SMALL, "--set", "dim=5")
+    assert ended.code == 1
+
+
+def test_new_items_are_measured_when_asked_for_and_old_figures_stay(catalogue: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "cold"
+    good("train", "bm3", "--data", catalogue, "-o", folder, "--split", "cold-items", *SMALL)
+    plain = good("evaluate", folder, "--json")
+    assert "5 of 25 items have no train interaction" in plain.err
+    assert "--new-items auto" in plain.err
+    before = json.loads(plain.out)
+    said = good("evaluate", folder, "--new-items", "auto")
+    assert "5 items without train interactions placed by content (regression)" in said.out
+    assert "among new" in said.out
+    after = json.loads(good("evaluate", folder, "--json", "--new-items", "regression").out)
+    assert after["test"] == before["test"]
+    assert Run.load(folder).metrics["test_new_items"] == after["test_new_items"]
+    # Among the five alone, a list of twenty holds every positive.
+    assert after["test_new_items"]["alone"]["recall@20"] == pytest.approx(1.0)
+
+
+def test_pictures_of_taste_alone_rank_new_items_better_than_untrained_ids_do(tmp_path: Path) -> None:
+    """In a world where taste is content, items that nobody met are found by their content and not by their ids."""
+    rows, content = worlds.planted(1, users=150, items=100, groups=5)
+    ids = [f"i{item}" for item in range(100)]
+    source = Catalogue.of(rows, pl.DataFrame({"item_id": ids}), name="planted")
+    source.save(tmp_path / "world")
+    np.save(tmp_path / "rows.npy", content)
+    (tmp_path / "ids.txt").write_text("\n".join(ids) + "\n")
+    words = ("--modality", "text", "--from", tmp_path / "rows.npy", "--ids", tmp_path / "ids.txt")
+    good("encode", tmp_path / "world", *words)
+    folder = tmp_path / "run"
+    training = ("--set", "epochs=40", "--set", "learning_rate=0.02", "--set", "batch_size=256", "--set", "dim=16")
+    words = ("train", "lightgcn", "--data", tmp_path / "world", "--split", "cold-items", "-o", folder, "--quiet")
+    good(*words, *training, "--set", "evaluate_every=40")
+    found = json.loads(good("evaluate", folder, "--json", "--new-items", "auto").out)
+    # By chance, ten of the twenty new items would hold half of the positives.
+    assert found["test_new_items"]["alone"]["recall@10"] > 0.8
+    assert found["test_new_items"]["all"]["recall@20"] > found["test"]["recall@20"] + 0.3
+
+
+MISTAKES: dict[str, tuple[Callable[[Path, Path, Path], tuple[object, ...]], str]] = {
+    "export of a catalogue": (lambda at, run, bundle: ("export", at / "catalogue", "-o", at / "n"), "not a run"),
+    "export over a bundle": (lambda at, run, bundle: ("export", run, "-o", bundle), "exists already"),
+    "export over something else": (
+        lambda at, run, bundle: ("export", run, "-o", at / "catalogue", "--replace"),
+        "not a bundle",
+    ),
+    "unknown precision": (
+        lambda at, run, bundle: ("export", run, "-o", at / "n", "--keep", "float8"),
+        "did you mean 'float",
+    ),
+    "a way that the model lacks": (
+        lambda at, run, bundle: ("export", run, "-o", at / "n", "--new-items", "content"),
+        "no way of its own",
+    ),
+    "evaluate in an unknown way": (
+        lambda at, run, bundle: ("evaluate", run, "--new-items", "regresion"),
+        "did you mean 'regression'",
+    ),
+    "nothing new to evaluate": (
+        lambda at, run, bundle: ("evaluate", run, "--new-items", "auto"),
+        "every item has train",
+    ),
+    "refresh a run": (
+        lambda at, run, bundle: ("refresh", run, "--interactions", at / "events.csv", "-o", at / "n"),
+        "not a bundle",
+    ),
+    "refresh from nothing": (
+        lambda at, run, bundle: ("refresh", bundle, "--interactions", at / "no.csv", "-o", at / "n"),
+        "no.csv",
+    ),
+    "refresh from a folder": (
+        lambda at, run, bundle: ("refresh", bundle, "--interactions", at / "catalogue", "-o", at / "n"),
+        "one file",
+    ),
+    "refresh over itself": (
+        lambda at, run, bundle: ("refresh", bundle, "--interactions", at / "events.csv", "-o", bundle),
+        "exists already",
+    ),
+    "forget nobody": (lambda at, run, bundle: ("forget", bundle), "it is not said whom"),
+    "forget a stranger": (lambda at, run, bundle: ("forget", bundle, "--user", "u99"), "no user 'u99'"),
+    "forget nowhere": (lambda at, run, bundle: ("forget", at / "bundel", "--user", "u1"), "did you mean 'bundle'"),
+    "start from a catalogue": (
+        lambda at, run, bundle: (
+            "train", "bm3", "--data", at / "catalogue", "-o", at / "n", *SMALL, "--warm-start", at / "catalogue",
+        ),
+        "not a run",
+    ),
+    "start of another model": (
+        lambda at, run, bundle: (
+            "train", "lightgcn", "--data", at / "catalogue", "-o", at / "n", *SMALL, "--warm-start", run,
+        ),
+        "is of bm3, and this is lightgcn",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_a_mistake_ends_in_a_message(mistake: str, tmp_path: Path, run: Path, bundle: Path, events: Path) -> None:
+    words, expected = MISTAKES[mistake]
+    before = {path: path.read_bytes() for path in bundle.iterdir()}
+    ended = worlds.palate(*words(tmp_path, run, bundle))
+    assert ended.code == 1, ended.text
+    assert "Traceback" not in ended.text
+    assert expected in ended.err
+    assert {path: path.read_bytes() for path in bundle.iterdir()} == before
+    assert not (tmp_path / "n").exists()
+
+
+def test_a_bundle_that_was_tampered_with_is_no_start_for_a_refresh(bundle: Path, events: Path, tmp_path: Path) -> None:
+    manifest = read_json(bundle / "manifest.json")
+    manifest["items"] = 26
+    write_json(bundle / "manifest.json", manifest)
+    ended = worlds.palate("refresh", bundle, "--interactions", events, "-o", tmp_path / "n")
+    assert ended.code == 1
+    assert "the manifest says 26" in ended.err

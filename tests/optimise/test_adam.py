@@ -1,0 +1,81 @@
+"""Our Adam is torch's fused one to the last bit, and a stored state goes on or is refused."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from palate.optimise.adam import Adam
+
+
+def tables(dtype: torch.dtype = torch.float32) -> list[nn.Parameter]:
+    generator = torch.Generator().manual_seed(0)
+    return [nn.Parameter(torch.randn(shape, generator=generator, dtype=dtype)) for shape in ((40, 3), (7,), (2,), ())]
+
+
+def losses(parameters: list[nn.Parameter], step: int) -> Tensor:
+    """The second table gets a gradient in some steps only, the third never."""
+    wide, narrow, _, one = parameters
+    used = [wide.sin().square().sum() * one, one.square()] + ([narrow.exp().sum()] if step % 3 == 1 else [])
+    return torch.stack(used).sum()
+
+
+@pytest.mark.parametrize("decay", [0.0, 0.1])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_fifty_steps_have_the_bits_of_torch(decay: float, dtype: torch.dtype) -> None:
+    ours, theirs = tables(dtype), tables(dtype)
+    own = Adam(ours, 0.03, decay)
+    other = torch.optim.Adam(theirs, lr=0.03, weight_decay=decay, fused=True)
+    for step in range(50):
+        for parameters, optimiser in ((ours, own), (theirs, other)):
+            optimiser.zero_grad()
+            losses(parameters, step).backward()
+            optimiser.step()
+        assert all(map(torch.equal, ours, theirs))
+    assert torch.equal(ours[2], tables(dtype)[2])
+    assert not torch.equal(ours[1], tables(dtype)[1])
+
+
+def test_it_goes_on_from_its_state() -> None:
+    whole, first = tables(), tables()
+    optimiser, begun = Adam(whole, 0.1), Adam(first, 0.1)
+    again = Adam(first, 0.1)
+    for step in range(8):
+        if step == 4:
+            again.load(begun.state)
+        for parameters, one in ((whole, optimiser), (first, begun if step < 4 else again)):
+            one.zero_grad()
+            losses(parameters, step).backward()
+            one.step()
+    assert all(map(torch.equal, whole, first))
+
+
+@pytest.mark.parametrize("damage", ["place", "shape", "name"])
+def test_a_state_of_something_else_is_refused(damage: str) -> None:
+    optimiser = Adam(tables(), 0.1)
+    losses(optimiser.parameters, 1).backward()
+    optimiser.step()
+    state = {place: dict(values) for place, values in optimiser.state.items()}
+    if damage == "place":
+        state[9] = state.pop(0)
+    elif damage == "shape":
+        state[0]["exp_avg"] = state[0]["exp_avg"][:5]
+    else:
+        state[0]["average"] = state[0].pop("exp_avg")
+    fresh = Adam(tables(), 0.1)
+    with pytest.raises(ValueError, match="parameter"):
+        fresh.load(state)
+    assert not fresh.state
+
+
+def test_training_does_not_bring_in_the_compiler() -> None:
+    code = (
+        "import sys, torch; from palate.optimise.adam import Adam; one = torch.nn.Parameter(torch.ones(3));"
+        "adam = Adam([one], 0.1); one.sum().backward(); adam.step(); print('torch._dynamo' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
