@@ -34,8 +34,8 @@ def encode(
     ids: Annotated[
         str | None,
         typer.Option(
-            help="With --from: file of the rows' item ids; or item-order (row i is the catalogue's i-th item), id-order "
-            "(row i is the item with the id i)."
+            help="With --from: file of the rows' item ids; or item-order (row i is the catalogue's i-th item), "
+            "id-order (row i is the item with the id i)."
         ),
     ] = None,
     scale: Annotated[
