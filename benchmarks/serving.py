@@ -35,8 +35,8 @@ from palate.recommend.forms import Vectors
 from palate.serve.state import load
 
 USERS, K, SEEN, QUERIES = 2_000, 20, 100, 400
-# Requests that each connection sends before any is measured.
-WARM = 5
+# Requests that each connection sends before it is measured.
+WARM = 1
 
 
 def bundle(items: int) -> Bundle:

@@ -2,40 +2,29 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Generator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, expect, sync_playwright
 
+from e2e.chromium import open_browser
 from e2e.stub import Stub, start
 
-NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-ARGUMENTS = ("--no-sandbox", "--disable-gpu", "--disable-background-networking")
+if TYPE_CHECKING:
+    from e2e.world import Shop
+
 # The machine may be busy with much else.
 PATIENCE = 60_000
 expect.set_options(timeout=PATIENCE)
 
 
-def executable() -> str:
-    """The browser's path."""
-    found = os.environ.get("PALATE_CHROMIUM") or next(filter(None, map(shutil.which, NAMES)), None)
-    assert found, (
-        "the page is tested in Chromium, and there is none: install it (Debian: apt-get install chromium), "
-        "say where it is (PALATE_CHROMIUM=/path), or leave these tests out (make test BROWSER=no)"
-    )
-    return found
-
-
 @pytest.fixture(scope="module")
 def browser() -> Generator[Browser]:
     # Of a module, not of the session: while it runs, no other test could have an event loop.
-    with sync_playwright() as playwright:
-        opened = playwright.chromium.launch(executable_path=executable(), args=list(ARGUMENTS))
+    with sync_playwright() as playwright, open_browser(playwright) as opened:
         yield opened
-        opened.close()
 
 
 @pytest.fixture
@@ -81,12 +70,19 @@ def stub() -> Generator[Stub]:
 
 
 @pytest.fixture(scope="module")
-def service(tmp_path_factory: pytest.TempPathFactory) -> Generator[str]:
-    """The address of a real service of CRMMAN and EASE on a small synthetic shop."""
+def shop(tmp_path_factory: pytest.TempPathFactory) -> Shop:
+    """A small synthetic shop with CRMMAN and EASE."""
     # What trains models takes seconds to import, and the other tests need none of it.
-    from e2e.world import make_shop, serving
+    from e2e.world import make_shop
 
-    shop = make_shop(tmp_path_factory.mktemp("shop"), users=80, items=60, epochs=3, dim=8)
+    return make_shop(tmp_path_factory.mktemp("shop"), users=80, items=60, epochs=3, dim=8)
+
+
+@pytest.fixture(scope="module")
+def service(shop: Shop) -> Generator[str]:
+    """The address of a real service of that shop."""
+    from e2e.world import serving
+
     with serving(shop) as address:
         yield address
 

@@ -11,7 +11,6 @@ from playwright.sync_api import Page, expect
 from e2e.reading import column, ids, ranked
 from e2e.stub import BRANCHES, Stub, item, order, png
 
-
 ENDS = "bars => bars.map((bar) => [bar.getBoundingClientRect().left, bar.getBoundingClientRect().right])"
 
 
@@ -110,6 +109,15 @@ def test_an_item_opens_with_its_facts_its_reasons_and_its_neighbours(page: Page,
     page.keyboard.press("Escape")
     expect(page.locator("dialog[open]")).to_have_count(0)
     expect(card).to_be_focused()
+
+
+def test_an_item_opened_by_its_address_gets_its_reasons_when_the_lists_come(page: Page, stub: Stub) -> None:
+    stub.delays["u1"] = 1
+    goal = ranked("alpha", '"u1"')[2]
+    page.goto(f"{stub.address}#/people?user=u1&item={goal}")
+    dialog = page.get_by_role("dialog")
+    expect(dialog.locator(".standing h3")).to_have_text("Number 3 of Alpha for person u1")
+    expect(dialog.locator(".standing .bars dt")).to_have_text(list(BRANCHES))
 
 
 def test_long_descriptions_open_on_demand(page: Page, stub: Stub) -> None:

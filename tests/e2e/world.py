@@ -22,14 +22,14 @@ class Shop:
     """What is served.
 
     Attributes:
+        catalogue: with its pictures below it.
         run: CRMMAN, whose scores have parts.
         bundle: EASE, whose scores are sums over the history.
-        media: the folder that the pictures' paths belong to.
     """
 
+    catalogue: Path
     run: Path
     bundle: Path
-    media: Path
 
 
 def make_shop(folder: Path, *, users: int, items: int, epochs: int, dim: int = 16) -> Shop:
@@ -57,7 +57,7 @@ def make_shop(folder: Path, *, users: int, items: int, epochs: int, dim: int = 1
     crmman = fit("crmman", data, settings=settings, out=folder / "crmman", quiet=True)
     ease = fit("ease", data, out=folder / "run", quiet=True)
     ease.bundle().save(folder / "ease")
-    return Shop(crmman.folder, folder / "ease", data.catalogue.media_folder or catalogue)
+    return Shop(catalogue, crmman.folder, folder / "ease")
 
 
 @contextmanager
@@ -65,7 +65,9 @@ def serving(shop: Shop) -> Generator[str]:
     """The address of a `palate serve` that runs as long as the block."""
     command = [sys.executable, "-m", "palate", "serve", str(shop.run), str(shop.bundle)]
     with subprocess.Popen(
-        [*command, "--media", str(shop.media), "--port", "0", "--workers", "2"], stdout=subprocess.PIPE, text=True
+        [*command, "--media", str(shop.catalogue), "--port", "0", "--workers", "2", "--timeout", "300"],
+        stdout=subprocess.PIPE,
+        text=True,
     ) as process:
         assert process.stdout is not None
         try:

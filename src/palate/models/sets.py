@@ -24,6 +24,8 @@ from palate.models.attention import check_heads
 SUBSETS = 8
 # Cells of attention (sets × members × members) worked on at once in each head: what fits the processor's cache.
 CELLS = 1 << 18
+# Members of a set up to which padding costs less than more blocks.
+SMALL = 12
 
 
 class LatestSets(nn.Module):
@@ -175,7 +177,7 @@ class SetAttention(nn.Module):
         blocks: list[_Block] = []
         begins = torch.empty_like(order)
         begin = 0
-        for block in order.split(max(1, CELLS // members.shape[1] ** 2)):
+        for block in order.split(_sizes(extent[order].tolist())):
             # A set without members is worked on as one of a member that is in no subset.
             longest, most = max(1, int(extent[block].amax())), int(count[block].amax())
             begins[block] = begin + most * torch.arange(len(block), device=order.device)
@@ -184,6 +186,19 @@ class SetAttention(nn.Module):
             begin = blocks[-1].rows.stop
         means = _MeanAttention.apply(projected, self.heads, blocks)
         return self.output(F.embedding(begins[row] + slot, means))
+
+
+def _sizes(extents: list[int]) -> list[int]:
+    """How many sets are worked on together, of sets in order of their extents: few enough, and alike enough to pad."""
+    sizes = [0]
+    shortest = extents[0] if extents else 0
+    for extent in extents:
+        if sizes[-1] and ((sizes[-1] + 1) * extent**2 > CELLS or extent > max(SMALL, 1.6 * shortest)):
+            sizes.append(0)
+        if not sizes[-1]:
+            shortest = extent
+        sizes[-1] += 1
+    return sizes
 
 
 def _number_within(owner: Tensor) -> Tensor:
@@ -260,18 +275,18 @@ class _MeanAttention(torch.autograd.Function):
         columns = table.shape[1] // (3 * heads)
         found = table.new_empty(blocks[-1].rows.stop, heads, columns)
         kept: list[Tensor] = []
-        ctx.floored = []
+        ctx.near = []
         for head in range(heads):
             own = _head(table, heads, head)
+            ctx.near.append(_near(own))
             for block in blocks:
                 rows = block.gather(own)
                 query, key, value = rows.unbind(2)
-                powers, floored = _powers(torch.bmm(query, key.transpose(1, 2)))
+                powers = _powers(torch.bmm(query, key.transpose(1, 2)), ctx.near[head])
                 sums = torch.bmm(block.stays, powers.transpose(1, 2)).clamp_min_(_floor(table))
                 column = torch.bmm(block.weight / sums, powers).mul_(block.stays)
                 found[block.rows, head] = torch.bmm(column, value).flatten(0, 1)
                 kept += [rows, powers, sums, column]
-                ctx.floored.append(floored)
         ctx.save_for_backward(table, *kept)
         ctx.heads, ctx.blocks = heads, blocks
         return found.flatten(1)
@@ -280,7 +295,7 @@ class _MeanAttention(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
         table, *saved = ctx.saved_tensors
         heads: int = ctx.heads
-        kept, floored = iter(saved), iter(ctx.floored)
+        kept = iter(saved)
         outer = gradients[0].view(len(gradients[0]), heads, -1)
         of_table = torch.empty_like(table)
         for head in range(heads):
@@ -294,7 +309,7 @@ class _MeanAttention(torch.autograd.Function):
                 of_sums = torch.bmm(of_column, powers.transpose(1, 2)).mul_(share).div_(sums).neg_()
                 of_logits = torch.bmm(share.transpose(1, 2), of_column).baddbmm_(of_sums.transpose(1, 2), block.stays)
                 # Powers at the floor are constant.
-                of_logits.mul_(F.threshold(powers, 1.001 * _floor(table), 0.0) if next(floored) else powers)
+                of_logits.mul_(powers if ctx.near[head] else F.threshold(powers, 1.001 * _floor(table), 0.0))
                 found = (
                     torch.bmm(of_logits, key),
                     torch.bmm(of_logits.transpose(1, 2), query),
@@ -312,18 +327,22 @@ def _floor(table: Tensor) -> float:
     return torch.finfo(table.dtype).tiny ** 0.4
 
 
-def _powers(logits: Tensor) -> tuple[Tensor, bool]:
-    """e^logit, each row (of G × n × n) times a number of its own, and whether any is at the floor; takes over `logits`.
+def _powers(logits: Tensor, near: bool) -> Tensor:
+    """e^logit, each row (of G × n × n) times a number of its own; takes over the tensor.
 
     A power below the floor is nothing beside its row's largest. Where that is left out and only such are left, they
-    still make a sum that can be divided by, and differentiated, in this precision.
+    still make a sum that can be divided by, and differentiated, in this precision. Logits that are all near zero make
+    no such power, and can do without the search for the largest.
     """
-    least = math.log(_floor(logits))
-    top = logits.amax((1, 2), keepdim=True)
-    # The largest of a set is found far sooner than that of each row, and does as well where no row is far below it.
-    if bool((logits.amin((1, 2), keepdim=True) - top > least).all()):
-        return logits.sub_(top).exp_(), False
-    return logits.sub_(logits.amax(2, keepdim=True)).clamp_min_(least).exp_(), True
+    if near:
+        return logits.exp_()
+    return logits.sub_(logits.amax(2, keepdim=True)).clamp_min_(math.log(_floor(logits))).exp_()
+
+
+def _near(own: Tensor) -> bool:
+    """Whether no logit of a head (N × 3 × d) can be so far from zero that some power is below the floor."""
+    query, key = torch.linalg.vector_norm(own[:, :2], dim=2).amax(0).tolist()
+    return query * key <= -math.log(_floor(own)) / 2
 
 
 def _head(table: Tensor, heads: int, head: int) -> Tensor:

@@ -230,6 +230,7 @@ def _facts(served: Served, readers: Readers) -> schema.ModelFacts:
         folds_in=True,
         takes_text=readers.takes("text", bundle),
         takes_image=readers.takes("image", bundle),
+        dislike=bundle.facts.dislike,
         search=served.searched,
     )
 

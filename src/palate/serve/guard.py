@@ -34,6 +34,8 @@ SAFE = {
     "Cross-Origin-Opener-Policy": "same-origin",
 }
 LOCAL = frozenset({"localhost", "127.0.0.1", "::1"})
+# What is counted where the other side left before it had an answer.
+LEFT = 499
 # Answered without a key: that the service runs, and the page, which asks for the key.
 OPEN = ("/v1/health", "/", "/favicon.ico")
 OPEN_BELOW = "/static/"
@@ -111,7 +113,7 @@ class Guard:
             if not status:
                 await problem(error)(scope, receive, sending)
         except Gone:
-            status = 499
+            pass
         except Exception:
             # The one place where a defect may end: it is logged whole, and its details are nobody else's business.
             log.exception("%s %s", scope["method"], scope["path"])
@@ -119,7 +121,7 @@ class Guard:
                 await problem(Refusal(500, "the service has a defect; its log says more"))(scope, receive, sending)
         finally:
             route = getattr(scope.get("route"), "path", "other")
-            self.answered(route, status, time.perf_counter() - start)
+            self.answered(route, status or LEFT, time.perf_counter() - start)
 
     async def _body(self, headers: Headers, receive: Receive) -> bytes:
         """The whole body, which is refused as soon as it is known to be too large.

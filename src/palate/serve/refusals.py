@@ -31,11 +31,6 @@ class Refusal(PalateError):
         self.headers = dict(headers or {})
 
 
-def unknown(kind: str, name: str) -> Refusal:
-    """Something that a request names and that is not there."""
-    return Refusal(404, f"there is no {kind} '{name}'")
-
-
 def problem(error: PalateError, status: int | None = None) -> Response:
     """The answer to a request that cannot be served."""
     found = error.status if isinstance(error, Refusal) else 422

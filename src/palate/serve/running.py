@@ -102,6 +102,7 @@ def run(app: FastAPI, bound: socket.socket, limits: Limits) -> None:
     logging.basicConfig(
         level=logging.WARNING, format="%(asctime)s %(name)s %(levelname)s %(message)s", stream=sys.stderr
     )
+    logging.getLogger("palate.serve").setLevel(logging.INFO)
     settings = uvicorn.Config(
         app,
         log_config=None,

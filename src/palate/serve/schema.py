@@ -231,6 +231,7 @@ class ModelFacts(Answer):
     folds_in: bool = Field(description="whether it recommends for a list of items")
     takes_text: bool = Field(description="whether a description can be asked for")
     takes_image: bool = Field(description="whether a picture can be asked for")
+    dislike: float | None = Field(description="greatest rating that counts as a dislike; null: no rating does")
     search: str = Field(description="how items are searched")
 
 

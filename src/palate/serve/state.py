@@ -289,7 +289,7 @@ class Shelf:
         else:
             place.served, place.since, outcome = new, time.time(), "swapped"
             facts = new.bundle.facts
-            log.warning("%s: swapped; now %s, %s users, %s items", place.name, facts.title, facts.users, facts.items)
+            log.info("%s: swapped; now %s, %s users, %s items", place.name, facts.title, facts.users, facts.items)
         if self.told is not None:
             self.told(place.name, outcome)
 

@@ -3,7 +3,7 @@
 import * as api from "./api.js";
 import { card, empty, loader, picture, pickButton, problem, skeleton, strip, titleOf } from "./cards.js";
 import { announce, figure, h, icon } from "./elements.js";
-import { standings } from "./lists.js";
+import { standings, watchLists } from "./lists.js";
 import { chosen, modalities, nameOf } from "./models.js";
 import { reasons } from "./reasons.js";
 import { go, pick, picked, state, watch } from "./state.js";
@@ -23,6 +23,7 @@ const dialog = /** @type {HTMLDialogElement} */ (
     content,
   )
 );
+const places = h("div.standings");
 /** @type {Element | null} */
 let opener = null;
 let openItem = "";
@@ -48,6 +49,12 @@ function follow() {
   /** @type {HTMLElement | null} */ (there ?? document.getElementById("main"))?.focus();
 }
 
+/** Say where the item stands in the lists in sight, as far as they are there. */
+function place() {
+  places.replaceChildren(...standings(openItem).map(reasonOf));
+  places.hidden = !places.childElementCount;
+}
+
 /** @param {string} id */
 async function fill(id) {
   heading.textContent = "";
@@ -65,7 +72,8 @@ async function fill(id) {
   if (openItem !== id) return;
   noticeAttributes(details);
   heading.textContent = titleOf(details);
-  content.replaceChildren(head(details), ...standings(id).map(reasonOf), neighbours(details));
+  content.replaceChildren(head(details), places, neighbours(details));
+  place();
   heading.focus();
   announce(titleOf(details));
 }
@@ -187,5 +195,8 @@ export function itemDialog() {
     if (event.target === dialog) leave();
   });
   watch(follow);
+  watchLists(() => {
+    if (openItem) place();
+  });
   follow();
 }

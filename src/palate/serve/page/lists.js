@@ -28,6 +28,14 @@ import { noticeItems, wishes } from "./tune.js";
 /** @type {Column[]} The columns in sight, for whoever wants to know why an item is there. */
 let inSight = [];
 
+/** @type {(() => void)[]} */
+const watchers = [];
+
+/** @param {() => void} watcher called when a list has come */
+export function watchLists(watcher) {
+  watchers.push(watcher);
+}
+
 /** No list is in sight any more. */
 export function forgetLists() {
   inSight = [];
@@ -82,6 +90,7 @@ export function comparison() {
       },
       (answer) => {
         made.answer = answer;
+        for (const watcher of watchers) watcher();
         noticeItems(answer.items);
         return show(answer, nameOf(model), String(made.asked?.whom));
       },
