@@ -135,7 +135,7 @@ class WarmStart:
         }
         state = model.state_dict()
         differing = sorted(set(state) ^ set(self.tensors))
-        for name in state.keys() & self.tensors.keys():
+        for name in sorted(state.keys() & self.tensors.keys()):
             old, side = self.tensors[name].to(state[name].dtype), side_of(name)
             if side is None and old.shape == state[name].shape:
                 state[name] = old
