@@ -16,6 +16,7 @@ from palate.core.errors import ConfigError
 from palate.core.seeds import Draws
 from palate.models.base import Batch
 from palate.models.layers import FeatureTable, key_of
+from palate.models.losses import bpr
 from palate.models.vbpr import VBPR, VBPRConfig
 
 USERS, ITEMS = 7, 9
@@ -120,17 +121,26 @@ def test_the_order_of_modalities_does_not_matter() -> None:
         torch.testing.assert_close(second[name], value)
 
 
-def test_an_item_that_occurs_several_times_is_projected_once() -> None:
-    model = model_of(content_of(["text"], missing=False))
-    rows = batch(0)
-    assert rows.negatives is not None
-    asked: list[Tensor] = []
-    content = model.content
-    model.content = lambda items: (asked.append(items), content(items))[1]  # type: ignore[method-assign]
-    model.loss(rows, Draws(0))
-    items = torch.cat([rows.positives, rows.negatives])
-    assert len(asked) == 1
-    assert len(asked[0]) == len(items.unique()) < len(items)
+def test_fifty_steps_end_where_the_loss_of_both_items_leads() -> None:
+    """The loss projects the difference of two items' content; the plain one each of them."""
+    content = content_of(["text", "image"], missing=True)
+    ends: list[Tensor] = []
+    for plain in (False, True):
+        model = model_of(content).double()
+        optimiser = torch.optim.Adam(model.parameters(), lr=0.05)
+        for step in range(50):
+            rows = batch(step)
+            assert rows.negatives is not None
+            terms = model.loss(rows, Draws(0, step))
+            if plain:
+                every = model.item_rows(torch.arange(ITEMS))
+                pair = (F.embedding(items, every) for items in (rows.positives, rows.negatives))
+                terms["bpr"] = bpr(model.user_rows(rows.users), *pair)
+            optimiser.zero_grad()
+            torch.stack(list(terms.values())).sum().backward()
+            optimiser.step()
+        ends.append(torch.cat([parameter.detach().flatten() for parameter in model.parameters()]))
+    torch.testing.assert_close(ends[0], ends[1], rtol=0, atol=1e-8)
 
 
 def test_features_are_frozen_and_not_stored_with_the_model() -> None:

@@ -156,9 +156,13 @@ def evaluate(
 
 @app.command()
 def recommend(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="Run folder.")],
+    run: Annotated[Path, typer.Argument(metavar="RUN|BUNDLE", help="Run or bundle folder.")],
     user: Annotated[list[str] | None, typer.Option("--user", "-u", help="User id. Repeatable.")] = None,
     everyone: Annotated[bool, typer.Option("--all", help="Every user.")] = False,
+    liked: Annotated[
+        list[str] | None,
+        typer.Option("--liked", help="Somebody new, who liked this item. Repeatable, in order of time."),
+    ] = None,
     k: Annotated[int, typer.Option("-k", min=1, help="Items for each user.")] = 10,
     where: Annotated[
         list[str] | None,
@@ -191,32 +195,25 @@ def recommend(
     Filters (--where, --allow, --deny) come first. Then the popularity cap takes hits away, diversity orders what is
     left, and the cold quota is kept.
     """
-    from palate.experiment import Run
-    from palate.models import Embeddings
-    from palate.recommend.filters import ItemFilters, read_ids, require_items
-    from palate.recommend.rerank import Rules
+    from palate.cli.offers import offer_of
+    from palate.recommend.filters import read_ids, require_items
     from palate.recommend.topk import write_table
 
-    if bool(user) == everyone:
-        given = "--user and --all are both given" if everyone else "it is not said for whom"
-        raise ConfigError(given, do="name users with --user ID, or take --all")
+    if [bool(user), everyone, bool(liked)].count(True) != 1:
+        given = [name for name, said in (("--user", user), ("--all", everyone), ("--liked", liked)) if said]
+        found = f"{' and '.join(given)} are both given" if given else "it is not said for whom"
+        raise ConfigError(found, do="name users with --user ID, take --all, or describe somebody new with --liked ITEM")
     if everyone and out is None:
         raise ConfigError("--all needs a file", do="add -o recommendations.parquet")
-    opened = Run.load(run, data=data)
-    ids = opened.data.items
-    allowed = ItemFilters.of(opened.data).mask(
-        where or (), allow=read_ids(allow, ids) if allow else None, deny=read_ids(deny, ids) if deny else ()
+    offer = offer_of(run, data, liked, content=diversify is not None)
+    allowed = offer.filters.mask(
+        where or (),
+        allow=read_ids(allow, offer.items) if allow else None,
+        deny=read_ids(deny, offer.items) if deny else (),
     )
     require_items(allowed, [*(where or ()), *(str(each) for each in (allow, deny) if each)])
-    rules = Rules.parse(
-        opened.data.positives["train"],
-        opened.content() if diversify else {},
-        opened.scorer.item.numpy() if isinstance(opened.scorer, Embeddings) else None,
-        cap=popularity_cap,
-        diversity=diversify,
-        cold=cold_quota,
-    )
-    table = opened.recommend(None if everyone else user, k, allowed=allowed, rules=rules)
+    rules = offer.rules(cap=popularity_cap, diversity=diversify, cold=cold_quota)
+    table = offer.lists(user or None, k, allowed=allowed, rules=rules)
     if out is not None:
         write_table(table, out)
         print(f"{len(table):,} recommendations for {table['user_id'].n_unique():,} users → {out}")

@@ -236,6 +236,18 @@ def read_manifest(folder: Path, kind: str, version: int, *, verify: bool = True)
     return facts
 
 
+def kind_of(folder: Path) -> str | None:
+    """What a stored folder's manifest says that it is; None without a manifest that says it.
+
+    Raises:
+        ArtefactError: when there is a manifest that cannot be read.
+    """
+    path = folder / MANIFEST
+    found = read_json(path) if path.is_file() else None
+    kind = cast("dict[str, object]", found).get("kind") if isinstance(found, dict) else None
+    return kind if isinstance(kind, str) else None
+
+
 def inside(folder: Path, name: str) -> Path:
     """The path `name` within `folder`.
 

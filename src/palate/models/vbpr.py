@@ -15,8 +15,8 @@ from palate.core.seeds import Draws
 from palate.dataset.inputs import ModelInputs
 from palate.models.base import MODELS, Batch, Embeddings, Needs, Recommender
 from palate.models.layers import FeatureTable, key_of, node_table, require_features
-from palate.models.losses import batch_squared, bpr
-from palate.models.projecting import project
+from palate.models.losses import batch_squared, bpr_ahead
+from palate.models.projecting import project, project_difference
 
 
 class VBPRConfig(Config):
@@ -74,13 +74,21 @@ class VBPR(Recommender):
             self.kernels[key_of(name)] = nn.Parameter(torch.cat([kernel.detach(), extra]))
         self.bias = nn.Parameter(torch.zeros(inputs.items, 1)) if config.item_bias else None
 
-    def content(self, items: Tensor) -> Tensor:
-        """E f_i, and β'ᵀ f_i as one more column where there is one, of distinct items (B × D or D + 1)."""
+    def content(self, items: Tensor, others: Tensor | None = None) -> Tensor:
+        """E f_i, and β'ᵀ f_i as one more column where there is one (B × D or D + 1).
+
+        Args:
+            items: distinct ones, unless there are `others`.
+            others: what to take away; then the result is E (f_i - f_j), which costs half of both.
+        """
         parts: list[Tensor] = []
         for name in self.modalities:
             table = self.features[key_of(name)]
             assert isinstance(table, FeatureTable)
-            parts.append(project(table, items, self.kernels[key_of(name)]))
+            kernel = self.kernels[key_of(name)]
+            parts.append(
+                project(table, items, kernel) if others is None else project_difference(table, items, others, kernel)
+            )
         return torch.stack(parts).sum(0)
 
     def user_rows(self, users: Tensor) -> Tensor:
@@ -92,15 +100,16 @@ class VBPR(Recommender):
 
     def item_rows(self, items: Tensor) -> Tensor:
         """γ_i ‖ E f_i, and β_i + β'ᵀ f_i where there is either, of distinct items."""
-        content = self.content(items)
+        bias = None if self.bias is None else F.embedding(items, self.bias)
+        return self._beside(F.embedding(items, self.item_id), self.content(items), bias)
+
+    def _beside(self, factors: Tensor, content: Tensor, bias: Tensor | None) -> Tensor:
         width = self.config.content_dim
-        parts = [F.embedding(items, self.item_id), content[:, :width]]
         biases = [content[:, width:]] if self.config.content_bias else []
-        if self.bias is not None:
-            biases.append(F.embedding(items, self.bias))
-        if biases:
-            parts.append(torch.stack(biases).sum(0))
-        return torch.cat(parts, 1)
+        if bias is not None:
+            biases.append(bias)
+        parts = [factors, content[:, :width]]
+        return torch.cat([*parts, torch.stack(biases).sum(0)] if biases else parts, 1)
 
     @property
     def biased(self) -> bool:
@@ -111,16 +120,17 @@ class VBPR(Recommender):
         """`bpr`; `penalty`; `kernel_penalty` where it has a weight."""
         assert batch.negatives is not None
         config = self.config
-        # An item that several rows share is projected once.
-        items = torch.cat([batch.positives, batch.negatives])
-        distinct, place = torch.unique(items, return_inverse=True)
         user = self.user_rows(batch.users)
-        positive, negative = self.item_rows(distinct).index_select(0, place).chunk(2)
-        factors = (user[:, : config.dim + config.content_dim], positive[:, : config.dim], negative[:, : config.dim])
-        penalty = batch_squared(*factors)
+        positive, negative = (F.embedding(items, self.item_id) for items in (batch.positives, batch.negatives))
+        penalty = batch_squared(user[:, : config.dim + config.content_dim], positive, negative)
+        bias = None
         if self.bias is not None:
-            penalty = penalty + batch_squared(*F.embedding(items, self.bias).chunk(2))
-        terms = {"bpr": bpr(user, positive, negative), "penalty": config.penalty_weight * penalty}
+            biases = [F.embedding(items, self.bias) for items in (batch.positives, batch.negatives)]
+            penalty = penalty + batch_squared(*biases)
+            bias = biases[0] - biases[1]
+        # s(u, i) - s(u, j) needs the content of both items only as one difference.
+        ahead = self._beside(positive - negative, self.content(batch.positives, batch.negatives), bias)
+        terms = {"bpr": bpr_ahead(user, ahead), "penalty": config.penalty_weight * penalty}
         if config.kernel_penalty_weight:
             squares = torch.stack([kernel.square().sum() for kernel in self.kernels.values()]).sum()
             terms["kernel_penalty"] = config.kernel_penalty_weight * squares

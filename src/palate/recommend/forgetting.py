@@ -10,14 +10,14 @@ import dataclasses
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import polars as pl
 import torch
 from torch import Tensor
 
-from palate.core.artefact import MANIFEST, atomic_path, read_json
+from palate.core.artefact import MANIFEST, atomic_path, kind_of
 from palate.core.errors import ArtefactError, DataError, nearest
 from palate.dataset.vocabulary import Vocabulary
 from palate.graph.rows import IntArray, Rows
@@ -89,8 +89,7 @@ def _forget_in(place: Path, users: set[str], items: set[str]) -> Forgotten:
         return _forget_table(place, users, items)
     if place.is_dir() and all((place / name).is_file() for name in TREC) and not (place / MANIFEST).exists():
         return _forget_lists(place, users, items)
-    manifest: object = read_json(place / MANIFEST) if (place / MANIFEST).is_file() else None
-    kind = cast("dict[str, object]", manifest).get("kind") if isinstance(manifest, dict) else None
+    kind = kind_of(place)
     if kind == "bundle":
         return _forget_bundle(place, users, items)
     if kind == "catalogue":

@@ -38,6 +38,26 @@ class Folded:
     vectors: Tensor | None = None
 
 
+class Given:
+    """A Scorer of one user whose scores are known.
+
+    Args:
+        scores: 1 × I.
+    """
+
+    def __init__(self, scores: Tensor) -> None:
+        self.scores = scores
+
+    @property
+    def items(self) -> int:
+        """Number of items."""
+        return self.scores.shape[1]
+
+    def score_block(self, users: Tensor) -> Tensor:
+        """The scores, for whomever."""
+        return self.scores.expand(len(users), -1)
+
+
 class Form(Protocol):
     """A Scorer that also takes users it never met.
 

@@ -11,7 +11,7 @@ from palate.core.artefact import atomic_path
 from palate.core.errors import ConfigError
 from palate.dataset.dataset import Dataset
 from palate.graph.rows import IntArray
-from palate.measure.ranking import NOBODY, top_items
+from palate.measure.ranking import NOBODY, Masking, top_items
 from palate.models.base import Scorer
 from palate.recommend.filters import BoolArray, Restricted
 from palate.recommend.rerank import Rules, choose, search_scorer
@@ -40,7 +40,40 @@ def recommend(
     Returns:
         Columns `user_id`, `rank` (from 1), `item_id`, `title` where the catalogue has titles, `score`.
     """
-    known = dataset.known()
+    return listed(
+        scorer,
+        dataset.users.ids,
+        dataset.catalogue.items,
+        dataset.items.ids,
+        dataset.known(),
+        users,
+        k,
+        seed=seed,
+        allowed=allowed,
+        rules=rules,
+    )
+
+
+def listed(
+    scorer: Scorer,
+    user_ids: pl.Series,
+    about: pl.DataFrame,
+    item_ids: pl.Series,
+    known: Masking,
+    users: IntArray,
+    k: int,
+    *,
+    seed: int = 0,
+    allowed: BoolArray | None = None,
+    rules: Rules | None = None,
+) -> pl.DataFrame:
+    """As `recommend`, of users and items by their ids.
+
+    Args:
+        user_ids, item_ids: in the order of the scorer's rows and columns.
+        about: `item_id`, and `title` where there are titles.
+        known: items that each user is not recommended.
+    """
     if rules is None:
         limited = scorer if allowed is None else Restricted(scorer, allowed)
         items, scores = top_items(limited, users, k, mask=known, seed=seed)
@@ -54,13 +87,13 @@ def recommend(
     real = flat != NOBODY
     table = pl.DataFrame(
         {
-            "user_id": dataset.users.ids.gather(np.repeat(users, width)[real]),
+            "user_id": user_ids.gather(np.repeat(users, width)[real]),
             "rank": np.tile(np.arange(1, width + 1), len(users))[real],
-            "item_id": dataset.items.ids.gather(flat[real]),
+            "item_id": item_ids.gather(flat[real]),
             "score": scores.ravel()[real],
         }
     )
-    return with_titles(table, dataset)
+    return with_titles(table, about)
 
 
 def history(dataset: Dataset, user: int) -> pl.DataFrame:
@@ -68,14 +101,14 @@ def history(dataset: Dataset, user: int) -> pl.DataFrame:
     rows = dataset.catalogue.interactions.filter(pl.col("user_id") == dataset.users.ids[user])
     if "timestamp" in rows.columns:
         rows = rows.sort("timestamp", descending=True, maintain_order=True)
-    return with_titles(rows.drop("user_id"), dataset)
+    return with_titles(rows.drop("user_id"), dataset.catalogue.items)
 
 
-def with_titles(table: pl.DataFrame, dataset: Dataset) -> pl.DataFrame:
-    """`table` with a `title` column after `item_id`, where the catalogue has titles."""
-    titles = dataset.catalogue.items.select("item_id", "title")
-    if titles["title"].null_count() == len(titles):
+def with_titles(table: pl.DataFrame, about: pl.DataFrame) -> pl.DataFrame:
+    """`table` with a `title` column after `item_id`, where the items of `about` have titles."""
+    if "title" not in about.columns or about["title"].null_count() == len(about):
         return table
+    titles = about.select("item_id", "title")
     joined = table.join(titles, on="item_id", how="left", maintain_order="left")
     first = [name for name in ("user_id", "rank", "item_id", "title") if name in joined.columns]
     return joined.select(first + [name for name in joined.columns if name not in first])

@@ -19,7 +19,7 @@ from palate.recommend import foldin
 from palate.recommend.bundle import one_row
 from palate.recommend.explain import nearest_history, neighbours_of
 from palate.recommend.filters import Condition, both
-from palate.recommend.forms import Vectors, Weights
+from palate.recommend.forms import Given, Vectors, Weights
 from palate.recommend.index import BoolArray, Index
 from palate.recommend.rerank import Candidates, Rules, Search, choose, search_index, search_scorer
 from palate.serve.content import Readers, kept_by, placed_by
@@ -67,26 +67,6 @@ class Person:
     history: IntArray
     vector: Tensor | None = None
     notes: list[str] = field(default_factory=list[str])
-
-
-class Given:
-    """A Scorer of one user whose scores are known.
-
-    Args:
-        scores: 1 × I.
-    """
-
-    def __init__(self, scores: Tensor) -> None:
-        self.scores = scores
-
-    @property
-    def items(self) -> int:
-        """Number of items."""
-        return self.scores.shape[1]
-
-    def score_block(self, users: Tensor) -> Tensor:
-        """The scores, for whomever."""
-        return self.scores.expand(len(users), -1)
 
 
 def recommend(served: Served, asked: Wish, readers: Readers) -> RecommendAnswer:

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from palate.core.artefact import MANIFEST, read_json
+from palate.core.artefact import MANIFEST, kind_of
 from palate.core.errors import ArtefactError, ConfigError, PalateError, unknown_name
 from palate.encode.features import Features
 from palate.measure.popularity import popularity
@@ -149,9 +149,8 @@ def load(name: str, path: Path, *, media: Path | None = None, data: Path | None 
     Raises:
         PalateError: when it is neither, or cannot be believed.
     """
-    manifest = path / MANIFEST
-    kind = read_json(manifest) if manifest.is_file() else None
-    if isinstance(kind, dict) and kind.get("kind") == "run":
+    kind = kind_of(path)
+    if kind == "run":
         from palate.experiment import Run
         from palate.models import Recommender
 
@@ -160,7 +159,7 @@ def load(name: str, path: Path, *, media: Path | None = None, data: Path | None 
         parts = model.score_parts() if isinstance(model, Recommender) else {}
         folder = media or run.data.catalogue.media_folder
         return Served(name, run.bundle(), source="run", parts=parts, media=folder)
-    if (path / "recipe.yaml").exists() and kind is None:
+    if (path / "recipe.yaml").exists() and not (path / MANIFEST).exists():
         raise ArtefactError("this run is not finished", where=str(path), do="go on with 'palate train'")
     return Served(name, Bundle.load(path), media=media)
 
