@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import statistics
 import time
 from collections.abc import Callable
@@ -76,3 +77,10 @@ def matrix_rate() -> float:
     size = 2048
     first, second = torch.randn(size, size), torch.randn(size, size)
     return 2 * size**3 / median_cost(lambda: first @ second, 5).wall
+
+
+if __name__ == "__main__":
+    from benchmarks.world import baby_shaped
+
+    own = unit(baby_shaped({}).inputs.train)
+    print(json.dumps({"unit_cpu": own.cpu, "unit_wall": own.wall}))

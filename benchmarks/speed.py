@@ -3,22 +3,23 @@
     python -m benchmarks.speed [--model NAME …] [--epochs 5] [--threads N] [--out FILE.json]
 
 Each model runs in a process of its own, so that its peak memory is its own. Costs are CPU seconds of all threads, also
-in U, the machine's own unit that is measured in the same process; `reference` is the field's toolbox in its U.
+in U, the machine's own unit; `reference` is the field's toolbox in its U. U is measured before and after each model, in
+fresh processes: in one that has trained, the C library hands out memory without the page faults that are part of U.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import os
 import statistics
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
+
+from benchmarks.processes import found_by
 
 NAMES = ("lightgcn", "bpr", "vbpr", "bm3", "bm3 official", "lgmrec", "lgmrec official", "mmgcn", "mmgcn official",
          "alignrec", "alignrec official", "freedom", "crmman")  # fmt: skip
@@ -29,7 +30,7 @@ def measure(name: str, epochs: int) -> dict[str, Any]:
     """One model, in this process."""
     import torch
 
-    from benchmarks.machine import bandwidth, matrix_rate, median_cost, unit
+    from benchmarks.machine import bandwidth, matrix_rate, median_cost
     from benchmarks.roofline import work_of
     from benchmarks.world import JOINT, baby_shaped
     from palate.core.seeds import Draws
@@ -69,7 +70,6 @@ def measure(name: str, epochs: int) -> dict[str, Any]:
     walls, cpus = ([later[n] - earlier[n] for earlier, later in pairwise(marks[1:])] for n in range(2))
     peak = peak_memory_mb()
     # Instruments have large arrays of their own: after the peak was read.
-    own = unit(world.inputs.train)
     speed = {"bandwidth_gb_s": bandwidth() / 1e9, "matrix_gflop_s": matrix_rate() / 1e9}
     batch = next(iter(whole.epoch(1)))
     work = work_of(model, lambda: torch.stack(list(model.loss(batch, Draws(SEED)).values())).sum())
@@ -79,20 +79,25 @@ def measure(name: str, epochs: int) -> dict[str, Any]:
         "model": name,
         "epoch_wall": wall,
         "epoch_cpu": cpu,
-        "epoch_units": cpu / own.cpu,
         "evaluation_wall": evaluation.wall,
         "evaluation_cpu": evaluation.cpu,
-        "evaluation_units": evaluation.cpu / own.cpu,
         "set_up_wall": set_up[0],
         "set_up_cpu": set_up[1],
         "peak_mb": peak,
         "peak_before_mb": before,
         "steps": whole.steps,
         "roofline_seconds": whole.steps * work.seconds(speed["bandwidth_gb_s"] * 1e9, speed["matrix_gflop_s"] * 1e9),
-        "unit_cpu": own.cpu,
-        "unit_wall": own.wall,
         "threads": torch.get_num_threads(),
         **speed,
+    }
+
+
+def in_units(found: dict[str, Any], unit: float) -> dict[str, float]:
+    """Costs of a model in U, which took `unit` CPU seconds."""
+    return {
+        "unit_cpu": unit,
+        "epoch_units": found["epoch_cpu"] / unit,
+        "evaluation_units": found["evaluation_cpu"] / unit,
     }
 
 
@@ -143,16 +148,16 @@ def main() -> None:
         return
     results: list[dict[str, Any]] = []
     print(HEAD, flush=True)
-    environment = dict(os.environ)
-    if asked.threads:
-        environment["OMP_NUM_THREADS"] = str(asked.threads)
     for name in asked.model or NAMES:
-        command = [sys.executable, "-m", "benchmarks.speed", "--here", "--model", name, "--epochs", str(asked.epochs)]
-        done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
-        if done.returncode:
-            print(f"{name}: {done.stderr.strip().splitlines()[-1] if done.stderr else 'failed'}", file=sys.stderr)
+        before = found_by("benchmarks.machine", threads=asked.threads)
+        found = found_by(
+            "benchmarks.speed", "--here", "--model", name, "--epochs", str(asked.epochs), threads=asked.threads
+        )
+        after = found_by("benchmarks.machine", threads=asked.threads)
+        if found is None or before is None or after is None:
+            print(f"{name}: failed", file=sys.stderr)
             continue
-        results.append(json.loads(done.stdout.splitlines()[-1]))
+        results.append(found | in_units(found, (before["unit_cpu"] + after["unit_cpu"]) / 2))
         print(row(results[-1]), flush=True)
     from benchmarks.reference import EVALUATION, EVALUATION_FACTOR
 
