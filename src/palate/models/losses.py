@@ -27,11 +27,6 @@ def bpr(user: Tensor, positive: Tensor, negative: Tensor, present: Tensor | None
     return (each * present).sum() / present.sum().clamp_min(1.0)
 
 
-def bpr_ahead(user: Tensor, ahead: Tensor) -> Tensor:
-    """`bpr` of the difference of the items' vectors, i - j (both B × d)."""
-    return F.softplus(-inner(user, ahead)).mean()
-
-
 def batch_squared(*tables: Tensor) -> Tensor:
     """The mean over the batch's rows of the squared norms, summed over `tables` (each B × d)."""
     squares = squared_norm(tables[0]).mean()

@@ -20,47 +20,37 @@ BLOCK_ROWS = 128
 
 class _Projected(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, weight: Tensor, matrix: Tensor, items: Tensor | None, others: Tensor | None) -> Tensor:
-        ctx.save_for_backward(weight, matrix, items, others)
+    def forward(ctx: Any, weight: Tensor, matrix: Tensor, items: Tensor | None) -> Tensor:
+        ctx.save_for_backward(weight, matrix, items)
         if items is None:
             return times(matrix, weight)
         projected = weight.new_empty(len(items), len(weight))
-        for rows, part in _blocks(matrix, items, others):
+        for rows, part in _blocks(matrix, items):
             # The few rows on the left: there the kernel does not mind a d that is no multiple of its registers.
             projected[part] = times(weight, rows, len(rows) == BLOCK_ROWS).T
         return projected
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor | None, None, None]:
-        gradient, (weight, matrix, items, others) = gradients[0], ctx.saved_tensors
-        trained = ctx.needs_input_grad[1]
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor | None, None]:
+        gradient, (weight, matrix, items), trained = gradients[0], ctx.saved_tensors, ctx.needs_input_grad[1]
         if items is None:
-            return times(gradient.T, matrix.T), times(gradient, weight.T) if trained else None, None, None
+            return times(gradient.T, matrix.T), times(gradient, weight.T) if trained else None, None
         of_matrix = torch.zeros_like(matrix) if trained else None
         of_weight = torch.zeros_like(weight)
         # The rows are gathered again: that costs a tenth of the product, and keeping them would need 16 kB for each.
-        for rows, part in _blocks(matrix, items, others):
+        for rows, part in _blocks(matrix, items):
             common = len(rows) == BLOCK_ROWS
             of_weight += times(gradient[part].T, rows.T, common)
             if of_matrix is not None:
-                of_rows = times(gradient[part], weight.T, common)
-                of_matrix.index_add_(0, items[part], of_rows)
-                if others is not None:
-                    of_matrix.index_add_(0, others[part], of_rows, alpha=-1)
-        return of_weight, of_matrix, None, None
+                of_matrix.index_add_(0, items[part], times(gradient[part], weight.T, common))
+        return of_weight, of_matrix, None
 
 
-def _blocks(matrix: Tensor, items: Tensor, others: Tensor | None) -> Iterator[tuple[Tensor, slice]]:
-    shape = min(BLOCK_ROWS, len(items)), matrix.shape[1]
-    buffer = matrix.new_empty(shape)
-    second = None if others is None else matrix.new_empty(shape)
+def _blocks(matrix: Tensor, items: Tensor) -> Iterator[tuple[Tensor, slice]]:
+    buffer = matrix.new_empty(min(BLOCK_ROWS, len(items)), matrix.shape[1])
     for start in range(0, len(items), BLOCK_ROWS):
-        part = slice(start, start + BLOCK_ROWS)
-        some = items[part]
-        rows = torch.index_select(matrix, 0, some, out=buffer[: len(some)])
-        if others is not None and second is not None:
-            rows -= torch.index_select(matrix, 0, others[part], out=second[: len(some)])
-        yield rows, part
+        some = items[start : start + BLOCK_ROWS]
+        yield torch.index_select(matrix, 0, some, out=buffer[: len(some)]), slice(start, start + BLOCK_ROWS)
 
 
 def times(left: Tensor, right: Tensor, common: bool = True) -> Tensor:
@@ -93,21 +83,8 @@ def project(table: FeatureTable, items: Tensor | None, weight: Tensor, bias: Ten
     """
     if not table.matrix.is_cpu:
         return F.linear(table.matrix if items is None else table.rows(items), weight, bias)
-    projected = _Projected.apply(weight, table.matrix, items, None)
+    projected = _Projected.apply(weight, table.matrix, items)
     return projected if bias is None else projected + bias
-
-
-def project_difference(table: FeatureTable, items: Tensor, others: Tensor, weight: Tensor) -> Tensor:
-    """(X[items] - X[others]) Wᵀ, B × d: one product where the difference is all that a loss needs, in place of two.
-
-    Args:
-        table: X, I × D.
-        items, others: int64, B; an item may come several times.
-        weight: W, d × D.
-    """
-    if not table.matrix.is_cpu:
-        return F.linear(table.rows(items) - table.rows(others), weight)
-    return _Projected.apply(weight, table.matrix, items, others)
 
 
 def project_through(projection: Projection, table: FeatureTable, items: Tensor | None = None) -> Tensor:

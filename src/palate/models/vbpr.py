@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, cast
 
 import torch
 from pydantic import Field
@@ -12,11 +12,13 @@ from torch.nn import functional as F
 from palate.core.config import Config
 from palate.core.search import Choice, Range, Space
 from palate.core.seeds import Draws
+from palate.core.width import inner
 from palate.dataset.inputs import ModelInputs
 from palate.models.base import MODELS, Batch, Embeddings, Needs, Recommender
 from palate.models.layers import FeatureTable, key_of, node_table, require_features
-from palate.models.losses import batch_squared, bpr_ahead
-from palate.models.projecting import project, project_difference
+from palate.models.losses import batch_squared
+from palate.models.pairwise import content_bpr
+from palate.models.projecting import project
 
 
 class VBPRConfig(Config):
@@ -74,22 +76,14 @@ class VBPR(Recommender):
             self.kernels[key_of(name)] = nn.Parameter(torch.cat([kernel.detach(), extra]))
         self.bias = nn.Parameter(torch.zeros(inputs.items, 1)) if config.item_bias else None
 
-    def content(self, items: Tensor, others: Tensor | None = None) -> Tensor:
-        """E f_i, and β'ᵀ f_i as one more column where there is one (B × D or D + 1).
-
-        Args:
-            items: distinct ones, unless there are `others`.
-            others: what to take away; then the result is E (f_i - f_j), which costs half of both.
-        """
-        parts: list[Tensor] = []
-        for name in self.modalities:
-            table = self.features[key_of(name)]
-            assert isinstance(table, FeatureTable)
-            kernel = self.kernels[key_of(name)]
-            parts.append(
-                project(table, items, kernel) if others is None else project_difference(table, items, others, kernel)
-            )
+    def content(self, items: Tensor) -> Tensor:
+        """E f_i, and β'ᵀ f_i as one more column where there is one, of distinct items (B × D or D + 1)."""
+        parts = [project(table, items, kernel) for table, kernel in zip(*self._tables(), strict=True)]
         return torch.stack(parts).sum(0)
+
+    def _tables(self) -> tuple[list[FeatureTable], list[Tensor]]:
+        keys = [key_of(name) for name in self.modalities]
+        return [cast(FeatureTable, self.features[key]) for key in keys], [self.kernels[key] for key in keys]
 
     def user_rows(self, users: Tensor) -> Tensor:
         """γ_u ‖ θ_u, and 1 where items have a bias."""
@@ -100,16 +94,15 @@ class VBPR(Recommender):
 
     def item_rows(self, items: Tensor) -> Tensor:
         """γ_i ‖ E f_i, and β_i + β'ᵀ f_i where there is either, of distinct items."""
-        bias = None if self.bias is None else F.embedding(items, self.bias)
-        return self._beside(F.embedding(items, self.item_id), self.content(items), bias)
-
-    def _beside(self, factors: Tensor, content: Tensor, bias: Tensor | None) -> Tensor:
+        content = self.content(items)
         width = self.config.content_dim
+        parts = [F.embedding(items, self.item_id), content[:, :width]]
         biases = [content[:, width:]] if self.config.content_bias else []
-        if bias is not None:
-            biases.append(bias)
-        parts = [factors, content[:, :width]]
-        return torch.cat([*parts, torch.stack(biases).sum(0)] if biases else parts, 1)
+        if self.bias is not None:
+            biases.append(F.embedding(items, self.bias))
+        if biases:
+            parts.append(torch.stack(biases).sum(0))
+        return torch.cat(parts, 1)
 
     @property
     def biased(self) -> bool:
@@ -120,17 +113,18 @@ class VBPR(Recommender):
         """`bpr`; `penalty`; `kernel_penalty` where it has a weight."""
         assert batch.negatives is not None
         config = self.config
-        user = self.user_rows(batch.users)
-        positive, negative = (F.embedding(items, self.item_id) for items in (batch.positives, batch.negatives))
-        penalty = batch_squared(user[:, : config.dim + config.content_dim], positive, negative)
-        bias = None
+        pair = batch.positives, batch.negatives
+        user, likes = F.embedding(batch.users, self.user_id), F.embedding(batch.users, self.user_content)
+        positive, negative = (F.embedding(items, self.item_id) for items in pair)
+        penalty = batch_squared(user, likes, positive, negative)
+        ahead = inner(user, positive - negative)
         if self.bias is not None:
-            biases = [F.embedding(items, self.bias) for items in (batch.positives, batch.negatives)]
+            biases = [F.embedding(items, self.bias) for items in pair]
             penalty = penalty + batch_squared(*biases)
-            bias = biases[0] - biases[1]
-        # s(u, i) - s(u, j) needs the content of both items only as one difference.
-        ahead = self._beside(positive - negative, self.content(batch.positives, batch.negatives), bias)
-        terms = {"bpr": bpr_ahead(user, ahead), "penalty": config.penalty_weight * penalty}
+            ahead = ahead + (biases[0] - biases[1])[:, 0]
+        if config.content_bias:
+            likes = torch.cat([likes, likes.new_ones(len(likes), 1)], 1)
+        terms = {"bpr": content_bpr(ahead, likes, *self._tables(), *pair), "penalty": config.penalty_weight * penalty}
         if config.kernel_penalty_weight:
             squares = torch.stack([kernel.square().sum() for kernel in self.kernels.values()]).sum()
             terms["kernel_penalty"] = config.kernel_penalty_weight * squares
@@ -149,10 +143,8 @@ class VBPR(Recommender):
         one = self.user_id.new_ones(len(self.user_id), 1)
         likes = torch.cat([self.user_content, one], 1) if self.config.content_bias else self.user_content.clone()
         parts = {"item id": Embeddings(self.user_id.clone(), self.item_id.clone())}
-        for name in self.modalities:
-            table = self.features[key_of(name)]
-            assert isinstance(table, FeatureTable)
-            parts[name] = Embeddings(likes, project(table, items, self.kernels[key_of(name)]))
+        for name, table, kernel in zip(self.modalities, *self._tables(), strict=True):
+            parts[name] = Embeddings(likes, project(table, items, kernel))
         if self.bias is not None:
             parts["item bias"] = Embeddings(one, self.bias.clone())
         return parts
