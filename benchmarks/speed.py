@@ -130,7 +130,8 @@ def row(found: dict[str, Any]) -> str:
 
 
 HEAD = (
-    "| model | s an epoch | CPU s | U | roofline s | set-up s | peak MB | reference U | faster in U | in CPU s | memory |\n"
+    "| model | s an epoch | CPU s | U | roofline s | set-up s | peak MB | reference U | faster in U | in CPU s |"
+    " memory |\n"
     "|---|---|---|---|---|---|---|---|---|---|---|"
 )
 
