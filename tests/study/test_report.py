@@ -151,6 +151,14 @@ def test_a_modality_helped_only_where_leaving_it_out_is_separated(way: str, sepa
     assert expected in said(found_in(results(FEW, knock_out=ways)))
 
 
+def test_a_gain_that_wrong_items_rows_bring_too_is_not_called_content() -> None:
+    for right in (True, False):
+        ways = [knocked("bm3", "text", "absent", 0.05, True), knocked("bm3", "text", "shuffled", 0.05, right)]
+        text = said(found_in(results(FEW, knock_out=ways)))
+        assert "Text helped BM3." in text
+        assert ("is not shown to matter to BM3" in text) is not right
+
+
 def test_knock_outs_show_the_corrected_interval_and_what_is_to_be_known_of_them() -> None:
     way = {**knocked("bm3", "text", "noise", 0.05, True), "note": "'joint' was made from text too"}
     found = found_in(results(FEW, knock_out=[way]))

@@ -184,6 +184,12 @@ def _modality(found: Findings, modality: str) -> list[str]:
     said = f"no model is shown to gain from {modality}."
     if gained:
         said = f"{modality} helped {listed([found.name(label) for label in gained])}."
+    # That a model does worse without a modality at all does not show that it matters which item has which rows.
+    dealt = {entry.label: entry.separated and entry.difference.mean > 0 for entry in entries if entry.how == "shuffled"}
+    unshown = [label for label in gained if dealt.get(label) is False]
+    if unshown:
+        names = listed([found.name(label) for label in unshown])
+        lines.append(f"That the rows are the right items' own is not shown to matter to {names}.")
     if harmed:
         names = listed([found.name(label) for label in harmed])
         lines.append(f"Noise in its place costs {names}, but that is what noise does, not what {modality} brings.")
