@@ -44,6 +44,41 @@ def events(tmp_path: Path) -> Path:
     return tmp_path / "events.csv"
 
 
+def test_lists_of_a_bundle_are_those_of_its_run_and_take_somebody_new(run: Path, bundle: Path, tmp_path: Path) -> None:
+    tables: list[pl.DataFrame] = []
+    for number, place in enumerate((run, bundle)):
+        target = tmp_path / f"{number}.parquet"
+        good("recommend", place, "--all", "-k", "5", "-o", target)
+        tables.append(pl.read_parquet(target))
+    assert tables[0].drop("score").equals(tables[1].drop("score"))
+    np.testing.assert_allclose(tables[0]["score"], tables[1]["score"], rtol=1e-5)
+
+    found: list[pl.DataFrame] = []
+    for number, place in enumerate((run, bundle)):
+        target = tmp_path / f"new-{number}.csv"
+        good("recommend", place, "--liked", "i3", "--liked", "i7", "-k", "4", "--diversify", "model:0.5", "-o", target)
+        found.append(pl.read_csv(target))
+    assert found[0]["item_id"].to_list() == found[1]["item_id"].to_list()
+    assert found[0]["user_id"].unique().to_list() == ["(new)"]
+    assert found[0].height == 4
+    assert not {"i3", "i7"} & set(found[0]["item_id"])
+    plain = tmp_path / "plain.csv"
+    good("recommend", bundle, "--liked", "i3", "--liked", "i7", "-k", "4", "-o", plain)
+    scores = Bundle.load(bundle).fold_in(["i3", "i7"]).scores[0].numpy()
+    scores[Bundle.load(bundle).items.rows(["i3", "i7"])] = -np.inf
+    best = Bundle.load(bundle).items.ids.gather(np.argsort(-scores)[:4]).to_list()
+    assert pl.read_csv(plain)["item_id"].to_list() == best
+
+    for words, said in (
+        (("--liked", "i-3"), "unknown item 'i-3'"),
+        (("--liked", "i3", "--liked", "i3"), "an item is named twice"),
+        (("--liked", "i3", "-u", "u1"), "--user and --liked are both given"),
+    ):
+        ended = worlds.palate("recommend", bundle, *words)
+        assert ended.code == 1, ended.text
+        assert said in ended.text
+
+
 def test_the_way_of_a_bundle(catalogue: Path, run: Path, events: Path, tmp_path: Path) -> None:
     bundle, newer = tmp_path / "bundle", tmp_path / "newer"
     said = good("export", run, "-o", bundle)
