@@ -6,6 +6,7 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -14,6 +15,7 @@ import torch
 
 from palate.core.artefact import MANIFEST, read_json, read_tensors, sha256_of, write_json, write_tensors
 from palate.core.errors import ArtefactError, ConfigError
+from palate.recommend import reading
 from palate.recommend.bundle import CONTENT, FEATURES, FOLD_IN, HISTORY, ITEMS, SCORES, USERS, Bundle
 from palate.recommend.bundling import bundle_of
 from recommend import trained
@@ -171,7 +173,7 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
     ),
     "lists of fractions": (
         lambda at: rewritten(at, HISTORY, liked_pointer=array(at, HISTORY, "liked_pointer").double()),
-        "lists 'liked' are damaged",
+        "F64",
     ),
     "an item twice": (
         lambda at: table(at, ITEMS, lambda frame: pl.concat([frame.head(24), frame.head(1)])),
@@ -191,7 +193,26 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
         "(24, 6), not F32 of (25, 6)",
     ),
     "content of another width": (lambda at: rewritten(at, CONTENT, bias=torch.ones(9)), "does not fit"),
+    "a map of doubles": (lambda at: rewritten(at, FOLD_IN, bias=array(at, FOLD_IN, "bias").double()), "F64, not F32"),
+    "a map of integers": (lambda at: rewritten(at, FOLD_IN, bias=array(at, FOLD_IN, "bias").long()), "I64, not F32"),
+    "content of doubles": (lambda at: rewritten(at, CONTENT, bias=array(at, CONTENT, "bias").double()), "F64"),
+    "eight bits": (lambda at: rewritten(at, CONTENT, bias=array(at, CONTENT, "bias").to(torch.float8_e5m2)), "F8_E5M2"),
+    "words for numbers": (lambda at: edited(at, "content", "settings", "explained", value="x"), "damaged"),
+    "content without a modality": (lambda at: edited(at, "content", "modalities", value={}), "does not fit"),
+    "content of another encoder": (
+        lambda at: edited(at, "content", "modalities", "text", "encoder", value="guess"),
+        "other features 'text'",
+    ),
+    "an item liked twice": (lambda at: rewritten(at, HISTORY, **twice(at)), "lists 'liked' are damaged"),
 }
+
+
+def twice(folder: Path) -> dict[str, torch.Tensor]:
+    columns = array(folder, HISTORY, "liked_columns").clone()
+    pointer = array(folder, HISTORY, "liked_pointer")
+    start = int(pointer[:-1][pointer.diff() > 1][0])
+    columns[start + 1] = columns[start]
+    return {"liked_columns": columns}
 
 
 def linked(folder: Path) -> None:
@@ -247,6 +268,63 @@ def test_what_models_keep_of_themselves_is_checked_too(name: str, tmp_path: Path
     rewritten(tmp_path / "bundle", CONTENT, **{key: torch.ones(value.shape[0] + 1, *value.shape[1:])})
     with pytest.raises(ArtefactError, match=r"damaged|fit"):
         Bundle.load(tmp_path / "bundle")
+
+
+@pytest.mark.parametrize("value", ["x", None, -1, 0, 1e400, 10**30, [], {}])
+@pytest.mark.parametrize(
+    ("name", "place"),
+    [
+        ("crmman", ("fold_in", "settings", "set_size")),
+        ("crmman", ("content", "settings", "config")),
+        ("contentknn", ("content", "settings", "groups", 0, "neighbours")),
+        ("contentknn", ("content", "settings", "groups")),
+        ("freedom", ("content", "settings", "rule")),
+        ("bpr", ("content", "modalities", "text", "width")),
+        ("bpr", ("fold_in", "settings", "spread")),
+    ],
+)
+def test_strange_settings_end_in_a_refusal(
+    name: str, place: tuple[str | int, ...], value: object, tmp_path: Path
+) -> None:
+    trained.bundle(name, new_items="auto" if name == "bpr" else "content").save(tmp_path / "bundle")
+    path = tmp_path / "bundle" / MANIFEST
+    manifest = json.loads(path.read_text())
+    inner = manifest
+    for key in place[:-1]:
+        inner = inner[key]
+    inner[place[-1]] = value
+    path.write_text(json.dumps(manifest))
+    with pytest.raises(ArtefactError):
+        Bundle.load(tmp_path / "bundle")
+
+
+def test_a_bundle_that_changes_while_it_is_read_is_not_mixed(
+    stored: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trained.bundle("ease").save(tmp_path / "other")
+    link = tmp_path / "current"
+    link.symlink_to("bundle")
+    real = reading.read_manifest
+
+    def slow(*words: Any, **named: Any) -> dict[str, Any]:
+        manifest = real(*words, **named)
+        link.unlink()
+        link.symlink_to("other")
+        return manifest
+
+    monkeypatch.setattr(reading, "read_manifest", slow)
+    with pytest.raises(ArtefactError, match="changed while it was read"):
+        Bundle.load(link)
+    monkeypatch.undo()
+    assert Bundle.load(link).facts.model == "ease"
+
+
+def test_a_link_to_a_bundle_stays_a_link_when_the_bundle_is_replaced(stored: Path, tmp_path: Path) -> None:
+    link = tmp_path / "current"
+    link.symlink_to("bundle")
+    trained.bundle("ease").save(link, replace=True)
+    assert link.is_symlink()
+    assert Bundle.load(stored).facts.model == "ease"
 
 
 def test_a_stored_fold_in_of_too_many_views_is_refused(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from fastapi.testclient import TestClient
 from palate.core.artefact import atomic_folder
 from palate.core.errors import ArtefactError, ConfigError, PalateError
 from palate.serve.app import create_app
-from palate.serve.state import Shelf, names_of, standing
+from palate.serve.state import Served, Shelf, names_of, standing
 from serve import shop
 
 
@@ -77,6 +77,40 @@ def test_a_broken_bundle_is_refused_and_a_mended_one_taken(bundles: dict[str, Pa
     assert shelf.get("it").bundle.facts.model == "popularity"
 
 
+def test_whatever_goes_wrong_in_a_swap_the_next_one_is_taken(bundles: dict[str, Path], tmp_path: Path) -> None:
+    link = tmp_path / "current"
+    turn(link, bundles["popularity"])
+    shelf, told = Shelf.open({"it": link}), list[str]()
+    shelf.told = lambda _, outcome: told.append(outcome)
+    place = shelf.places["it"]
+    sound = place.load
+
+    def broken() -> Served:
+        raise RuntimeError("not enough memory")
+
+    place.load = broken
+    turn(link, bundles["one"])
+    shelf.refresh()
+    place.load = sound
+    turn(link, Path("current"))
+    shelf.refresh()
+    assert told == ["refused"]
+    turn(link, bundles["two"])
+    shelf.refresh()
+    assert told == ["refused", "swapped"]
+
+
+def test_of_several_leftovers_the_newest_that_is_whole_is_served(bundles: dict[str, Path], tmp_path: Path) -> None:
+    for number, name in enumerate(("popularity", "one", "empty")):
+        left = tmp_path / f".gone.{number}.old" / "was"
+        if name == "empty":
+            left.mkdir(parents=True)
+        else:
+            shutil.copytree(bundles[name], left)
+            os.utime(left, (number, number))
+    assert standing(tmp_path / "gone").parent.name == ".gone.1.old"
+
+
 def test_swapping_loses_no_request(bundles: dict[str, Path], tmp_path: Path) -> None:
     link = tmp_path / "current"
     turn(link, bundles["one"])
@@ -133,10 +167,6 @@ def test_what_a_killed_replacement_left_is_still_served(bundles: dict[str, Path]
     os.rename(folder, left / "was")
     assert standing(folder) == left / "was"
     assert Shelf.open({"it": folder}).get().bundle.facts.model == "popularity"
-    (tmp_path / f".{folder.name}.def.old").mkdir()
-    shutil.copytree(left / "was", tmp_path / f".{folder.name}.def.old" / "was")
-    # Of two it cannot be told which was there.
-    assert standing(folder) == folder
 
 
 def test_only_runs_and_bundles_are_served(bundles: dict[str, Path], tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -45,6 +46,8 @@ def serve(
     What is served is swapped without losing a request when its folder is replaced, the link to it is turned, or on
     SIGHUP; what cannot be loaded is refused and the old model stays. Ctrl-C ends it.
     """
+    # Whoever asks for a swap before the models are loaded gets them as they are then.
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
     from palate.core.errors import ConfigError
     from palate.encode.checkpoints import need_package
 

@@ -53,9 +53,13 @@ def atomic_path(target: Path) -> Generator[Path, None, None]:
 def atomic_folder(target: Path, *, replace: bool = False) -> Generator[Path, None, None]:
     """A temporary folder beside `target` that takes its place when the block ends without an error.
 
+    Where `target` is a link, it stays one: the folder that it leads to is replaced.
+
     Raises:
         ArtefactError: when `target` exists and may not be replaced.
     """
+    if target.is_symlink():
+        target = _led_to(target)
     if target.exists() and not replace:
         raise ArtefactError(
             f"{target} exists already", do="choose another folder, remove this one first, or replace it (--replace)"
@@ -79,6 +83,15 @@ def atomic_folder(target: Path, *, replace: bool = False) -> Generator[Path, Non
         _sync_folder(target.parent)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _led_to(link: Path) -> Path:
+    try:
+        return link.resolve()
+    except (OSError, RuntimeError):
+        raise ArtefactError(
+            "this link leads nowhere", where=str(link), do="remove it, or choose another place"
+        ) from None
 
 
 def leftover(path: Path) -> bool:
@@ -234,6 +247,27 @@ def read_manifest(folder: Path, kind: str, version: int, *, verify: bool = True)
                 do="make it again, or restore it from a copy",
             )
     return facts
+
+
+@contextmanager
+def unchanged(folder: Path) -> Generator[Path, None, None]:
+    """The folder itself, links followed, to be read within; what is read is of one state.
+
+    Raises:
+        ArtefactError: when it was replaced or written to meanwhile.
+    """
+    before = _state(folder)
+    yield folder if before is None else before[0]
+    if _state(folder) != before:
+        raise ArtefactError("this folder was changed while it was read", where=str(folder), do="try again")
+
+
+def _state(folder: Path) -> tuple[Path, int, int, int] | None:
+    try:
+        found = (folder / MANIFEST).stat()
+        return folder.resolve(), found.st_ino, found.st_mtime_ns, found.st_size
+    except (OSError, RuntimeError):
+        return None
 
 
 def kind_of(folder: Path) -> str | None:

@@ -42,7 +42,7 @@ class MediaFile:
         """
         from palate.core.artefact import inside
 
-        if _ADDRESS.match(self.cell) and not Path(self.cell).exists():
+        if _ADDRESS.match(self.cell) and not _exists(self.cell):
             raise DataError(f"'{shorten(self.cell)}' is a web address; only files are read, nothing is fetched")
         if "\0" in self.cell:
             raise DataError(f"'{shorten(self.cell)}' is no path: it holds a zero byte")
@@ -95,6 +95,14 @@ class MediaFile:
         if len(data) > most:
             raise DataError(f"'{shown}' is larger than {most:,} bytes; the setting max_bytes allows more")
         return data
+
+
+def _exists(cell: str) -> bool:
+    # A whole picture written as an address is too long a name to be asked for.
+    try:
+        return Path(cell).exists()
+    except (OSError, ValueError):
+        return False
 
 
 def media_files(

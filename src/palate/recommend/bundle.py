@@ -19,7 +19,13 @@ from numpy.typing import NDArray
 from pydantic import Field
 from torch import Tensor
 
-from palate.core.artefact import MANIFEST, atomic_folder, atomic_path, read_manifest, write_manifest, write_tensors
+from palate.core.artefact import (
+    atomic_folder,
+    atomic_path,
+    read_manifest,
+    write_manifest,
+    write_tensors,
+)
 from palate.core.config import Config
 from palate.core.errors import ArtefactError, ConfigError, DataError
 from palate.dataset.vocabulary import Vocabulary
@@ -27,10 +33,8 @@ from palate.encode.features import Features
 from palate.graph.rows import IntArray, Rows
 from palate.measure.ranking import top_items
 from palate.recommend import foldin
-from palate.recommend.colditem import ContentPath, Modality, Placed, Regression, aligned
-from palate.recommend.contentpaths import NeighbourPath, restore_own
-from palate.recommend.forms import Folded, Form, ItemScores, Places, Vectors, Weights
-from palate.recommend.stored import rows_of, stored_ids, stored_table, stored_tensors
+from palate.recommend.colditem import ContentPath, Placed, aligned
+from palate.recommend.forms import Folded, Form, Vectors
 
 KIND, VERSION = "bundle", 1
 SCORES, HISTORY, USERS, ITEMS = "scores.safetensors", "history.safetensors", "users.parquet", "items.parquet"
@@ -233,20 +237,9 @@ class Bundle:
         Raises:
             ArtefactError: when it is no bundle, of another version, or not what was written.
         """
-        folder = Path(folder)
-        manifest = read_manifest(folder, KIND, VERSION)
-        try:
-            facts = Facts.parse({name: manifest[name] for name in manifest if name not in ("kind", "version", "files")})
-        except ConfigError as error:
-            raise ArtefactError(f"the manifest is damaged: {error.what}", where=str(folder / MANIFEST)) from None
-        _check_files(folder, facts, manifest["files"])
-        try:
-            return _read(folder, facts)
-        except ArtefactError as error:
-            raise ArtefactError(error.what, where=error.where or str(folder), do=error.do or AGAIN) from None
+        from palate.recommend.reading import read_bundle
 
-
-AGAIN = "export the run again, or restore the bundle from a copy"
+        return read_bundle(Path(folder))
 
 
 def refuse_stranger(folder: Path, *, replace: bool) -> None:
@@ -264,100 +257,3 @@ def refuse_stranger(folder: Path, *, replace: bool) -> None:
 def one_row(items: NDArray[np.integer], width: int) -> Rows:
     """Rows of a single row."""
     return Rows(np.array([0, len(items)], np.int64), items.astype(np.int32), width)
-
-
-def _check_files(folder: Path, facts: Facts, listed: Mapping[str, Any]) -> None:
-    wanted = {SCORES, HISTORY, USERS, ITEMS}
-    wanted |= {FOLD_IN} if facts.form == "vectors" else set()
-    wanted |= {FEATURES} if facts.features else set()
-    wanted |= {CONTENT} if facts.content is not None else set()
-    there = {
-        path.relative_to(folder).as_posix()
-        for path in folder.rglob("*")
-        if not path.is_dir() and not path.name.startswith(".")
-    } - {MANIFEST}
-    for name in sorted(wanted ^ set(listed)) + sorted(there - wanted):
-        problem = "is missing" if name in wanted else "does not belong here"
-        raise ArtefactError(f"the file '{name}' {problem}", where=str(folder), do=AGAIN)
-
-
-def _read(folder: Path, facts: Facts) -> Bundle:
-    users = Vocabulary("user", stored_ids(folder / USERS, "user_id", facts.users))
-    table = stored_table(folder / ITEMS, "item_id", facts.items)
-    lists = stored_tensors(folder / HISTORY, {})
-    liked, disliked, seen = (
-        rows_of(lists, name, facts.users, facts.items, where=folder / HISTORY) for name in ("liked", "disliked", "seen")
-    )
-    form = _form(folder, facts, liked)
-    features = _features(folder, facts, table["item_id"]) if facts.features else {}
-    content = None if facts.content is None else _content(folder, facts, facts.content, features)
-    items = Vocabulary("item", table["item_id"])
-    return Bundle(facts, form, users, items, table, liked, disliked, seen, features, content, folder)
-
-
-def _form(folder: Path, facts: Facts, liked: Rows) -> Form:
-    path, users, items = folder / SCORES, facts.users, facts.items
-    if facts.form == "vectors":
-        if facts.width is None or facts.fold_in is None:
-            raise ArtefactError("the manifest lacks the width of the vectors, or how to fold in")
-        width = facts.width
-        tensors = stored_tensors(path, {"user": ("F32", (users, width)), "item": ("F32", (items, width))})
-        learnt = stored_tensors(folder / FOLD_IN, {})
-        folding = foldin.restore(facts.fold_in.kind, tensors["item"], facts.fold_in.settings, learnt)
-        return Vectors(tensors["user"], tensors["item"], folding)
-    if facts.form == "weights":
-        count = facts.stored
-        shapes = {"pointer": ("I64", (items + 1,)), "columns": ("I32", (count,)), "values": ("F32", (count,))}
-        tensors = stored_tensors(path, shapes)
-        structure = {"weights_pointer": tensors["pointer"], "weights_columns": tensors["columns"]}
-        return Weights(rows_of(structure, "weights", items, items, where=path), tensors["values"].numpy(), liked)
-    if facts.form == "item-scores":
-        return ItemScores(stored_tensors(path, {"item": ("F32", (items,))})["item"], users)
-    shapes = {"user": ("F32", (users,)), "item": ("F32", (items,)), "sign": ("I64", (1,))}
-    tensors = stored_tensors(path, shapes)
-    return Places(tensors["user"], tensors["item"], 1 if int(tensors["sign"]) > 0 else -1)
-
-
-def _features(folder: Path, facts: Facts, ids: pl.Series) -> dict[str, Features]:
-    dtype = "F16" if facts.precision == "float16" else "F32"
-    shapes: dict[str, tuple[str, tuple[int, ...]]] = {}
-    for name, like in facts.features.items():
-        shapes[f"{name}.rows"] = (dtype, (facts.items, like.width))
-        shapes[f"{name}.present"] = ("BOOL", (facts.items,))
-    tensors, names = stored_tensors(folder / FEATURES, shapes), tuple(ids.to_list())
-    try:
-        return {
-            name: Features(
-                name, tensors[f"{name}.rows"].float().numpy(), tensors[f"{name}.present"].numpy(), like.encoder, names
-            )
-            for name, like in facts.features.items()
-        }
-    except (DataError, ConfigError) as error:
-        raise ArtefactError(f"the features are damaged: {error.what}", where=str(folder / FEATURES)) from None
-
-
-def _content(folder: Path, facts: Facts, found: ContentFacts, features: Mapping[str, Features]) -> ContentPath:
-    tensors = stored_tensors(folder / CONTENT, {})
-    modalities = {name: Modality(like.width, like.encoder) for name, like in found.modalities.items()}
-    path: ContentPath
-    if found.kind == Regression.kind:
-        total, width = sum(like.width for like in modalities.values()), facts.width
-        shapes = {"centre": (total,), "weight": (total, width), "bias": (width,)}
-        if {name: tuple(value.shape) for name, value in tensors.items()} != shapes:
-            raise ArtefactError("the regression from content does not fit the manifest", where=str(folder / CONTENT))
-        explained = float(found.settings.get("explained", 0.0))
-        path = Regression(modalities, tensors["centre"], tensors["weight"], tensors["bias"], explained)
-    else:
-        path = restore_own(found.kind, found.settings, tensors, modalities, features)
-    # A path of another bundle would give vectors of another width, or weights to other items.
-    absent = {
-        name: Features(name, np.zeros((1, like.width), np.float32), np.zeros(1, np.bool_), like.encoder, ("",))
-        for name, like in modalities.items()
-    }
-    placed = path.place(absent)
-    shape = (1, facts.width) if placed.vectors is not None else (1, facts.items)
-    made = placed.vectors if placed.vectors is not None else placed.weights
-    weighs = isinstance(path, NeighbourPath) and placed.weights is not None
-    if made is None or tuple(made.shape) != shape or weighs != (facts.form == "weights"):
-        raise ArtefactError("the way from content to items does not fit the items", where=str(folder / CONTENT))
-    return path

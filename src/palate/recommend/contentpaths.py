@@ -7,6 +7,7 @@ items, of which a new item gets its share; ContentKNN weighs similar items.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar, Literal, cast
@@ -30,7 +31,7 @@ from palate.models.freedom import FREEDOM, weights_of
 from palate.models.mmgcn import MMGCN
 from palate.models.vbpr import VBPR
 from palate.recommend.colditem import ContentPath, Modality, Placed, described
-from palate.train.fitting import build
+from palate.train.fitting import build, made_in
 
 Rule = Literal["normalised", "equal", "cosine"]
 
@@ -111,7 +112,7 @@ class ModelPath:
         for key, value in self.parameters.items():
             state[key] = value if state[key].shape == value.shape else value.expand(state[key].shape)
         world.load_state_dict(state)
-        with torch.inference_mode():
+        with torch.inference_mode(), made_in("float32"):
             if isinstance(world, CRMMAN):
                 return Placed(world.item_vectors(torch.arange(world.items)))
             return Placed(cast(Recommender, world).embed().item)
@@ -123,6 +124,10 @@ class ModelPath:
     def tensors(self) -> dict[str, Tensor]:
         """See `ContentPath`."""
         return self.parameters
+
+
+# Neighbours of a new item that a stored path may ask for.
+MOST = 1 << 31
 
 
 @dataclass(frozen=True)
@@ -186,7 +191,7 @@ class NeighbourPath:
     def _weights(self, content: Mapping[str, Features]) -> Tensor:
         """n × I: the weight of each known item for each new one."""
         count = len(next(iter(content.values())))
-        total, shares = torch.zeros(count, len(self.scale)), torch.zeros(count, 1)
+        total, shares = self.scale.new_zeros(count, len(self.scale)), self.scale.new_zeros(count, 1)
         for group in self.groups:
             cosine, some = self._cosines(group, content)
             best = torch.topk(cosine, min(group.neighbours, cosine.shape[1]), dim=1)
@@ -336,8 +341,13 @@ def restore_own(
                 for group in settings["groups"]
             )
             rows = len(tensors["scale"])
-            if all(len(value) == rows for value in tensors.values()) and all(len(v) == rows for v in known.values()):
+            sound = groups and all(1 <= group.neighbours <= MOST and math.isfinite(group.share) for group in groups)
+            if (
+                sound
+                and all(len(value) == rows for value in tensors.values())
+                and all(len(v) == rows for v in known.values())
+            ):
                 return NeighbourPath(settings["rule"], groups, known, tensors.get("handed"), tensors["scale"])
-    except (KeyError, TypeError, ValueError, RuntimeError, ConfigError) as error:
+    except (ArithmeticError, KeyError, TypeError, ValueError, RuntimeError, ConfigError) as error:
         raise ArtefactError(f"the way from content to items is damaged: {error}", do=do) from None
     raise ArtefactError("the way from content to items is damaged, or of a kind unknown here", do=do)

@@ -209,7 +209,7 @@ def restore(kind: str, items: Tensor, settings: Mapping[str, Any], tensors: Mapp
         if kind == MappedMean.kind and spread in ("mean", "root") and fits:
             return MappedMean(items, tensors["weight"], tensors["bias"], tensors["empty"], spread)
     # What `load_state_dict` has to say of tensors that do not fit comes as a RuntimeError.
-    except (KeyError, TypeError, ValueError, RuntimeError, ConfigError) as error:
+    except (ArithmeticError, KeyError, TypeError, ValueError, RuntimeError, ConfigError) as error:
         raise ArtefactError(f"the fold-in of new users is damaged: {error}", do="export the run again") from None
     raise ArtefactError("the fold-in of new users is damaged, or of a kind unknown here", do="export the run again")
 

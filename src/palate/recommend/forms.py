@@ -265,7 +265,7 @@ class Places:
     def _places(self, liked: Rows) -> Tensor:
         # With sign 1 the place of a user is that of the first item met; else the newcomer comes after all others.
         if self.sign < 0:
-            return torch.full((liked.count,), float(self.user.max()) + 1)
+            return torch.full((liked.count,), float(self.user.max()) + 1, dtype=self.user.dtype)
         last = float(self.item.max()) + 1
         places = np.full(liked.count, last, dtype=np.float32)
         np.minimum.at(places, liked.row_of_entry(), self.item.numpy()[liked.columns])

@@ -19,19 +19,25 @@ from palate.core.errors import ArtefactError
 from palate.graph.rows import Rows
 
 Shapes = Mapping[str, tuple[str, tuple[int, ...]]]
+# What bundles are written in; of others torch cannot do all arithmetic.
+TYPES = ("F32", "F16", "I64", "I32", "BOOL")
 
 
-def stored_tensors(path: Path, shapes: Shapes) -> dict[str, Tensor]:
+def stored_tensors(path: Path, shapes: Shapes, types: tuple[str, ...] = TYPES) -> dict[str, Tensor]:
     """The tensors of a file.
 
     Args:
         shapes: name → type ("F32", "I64", …) and shape that each must have; empty: whatever is there.
+        types: that they may have.
 
     Raises:
         ArtefactError: when there are others, or a value is not finite.
     """
+    found = _header(path)
+    for name, (kind, _) in found.items():
+        if kind not in types:
+            raise ArtefactError(f"the array '{name}' is {kind}, not {' or '.join(types)}", where=str(path))
     if shapes:
-        found = _header(path)
         for name in sorted(set(shapes) ^ set(found)):
             raise ArtefactError(f"the array '{name}' is {'missing' if name in shapes else 'unknown'}", where=str(path))
         for name, wanted in shapes.items():
@@ -74,10 +80,17 @@ def rows_of(tensors: Mapping[str, Tensor], name: str, count: int, width: int, *,
         and int(pointer[-1]) == len(columns)
         and bool((pointer[1:] >= pointer[:-1]).all())
         and (len(columns) == 0 or (int(columns.min()) >= 0 and int(columns.max()) < width))
+        and _distinct(pointer, columns, width)
     )
     if not sound or pointer is None or columns is None:
         raise ArtefactError(f"the lists '{name}' are damaged", where=str(where))
     return Rows(pointer.numpy(), columns.numpy(), width)
+
+
+def _distinct(pointer: Tensor, columns: Tensor, width: int) -> bool:
+    """Whether no row holds a column twice."""
+    row = torch.repeat_interleave(torch.arange(len(pointer) - 1), pointer.diff())
+    return len(torch.unique(row * width + columns)) == len(columns)
 
 
 def stored_table(path: Path, key: str, count: int) -> pl.DataFrame:

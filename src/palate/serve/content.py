@@ -70,6 +70,8 @@ class Readers:
         self.limits = limits
         self._known: dict[str, Encoder[Any] | PalateError] = {}
         self._lock = threading.Lock()
+        # Who only asks what can be read does not wait until something is.
+        self._reading = threading.Lock()
 
     def find(self, kind: Kind, modalities: Mapping[str, str]) -> Reader:
         """What turns content of a kind into one of these modalities.
@@ -117,7 +119,7 @@ class Readers:
         content = value if encoder.modality == "text" else self._picture(value)
         try:
             # One at a time: encoders fetch their weights when they first need them.
-            with self._lock:
+            with self._reading:
                 rows = encoder.encode_batch([content])
         except PalateError as error:
             raise Refusal(422, error.what, where="image" if encoder.modality == "image" else "text") from None

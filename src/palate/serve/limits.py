@@ -64,12 +64,7 @@ class Workers:
                 stays taken until it ends.
         """
         if self.busy >= self._most:
-            raise Refusal(
-                503,
-                "the service is busy",
-                do="try again in a moment, with fewer requests",
-                headers={"Retry-After": "1"},
-            )
+            raise Refusal(503, "the service is busy", do="try again in a moment, with fewer requests")
         self.busy += 1
         loop = asyncio.get_running_loop()
         try:

@@ -49,6 +49,7 @@ Query = Literal["user", "items", "text", "image"]
 OWN = "model"
 REASONS = 5
 NOBODY_YET = "none of these items counts as liked, so this is what somebody without a history gets"
+DISLIKES_ALONE = "none of these items counts as liked, so this comes of what is disliked alone"
 
 
 @dataclass(frozen=True, eq=False)
@@ -162,7 +163,8 @@ def _folded(served: Served, asked: ForItems) -> Person:
     facts = bundle.facts
     liked, disliked = foldin.by_rating(rows[~unrated], rated, facts.positive, facts.dislike)
     liked = rows[unrated | np.isin(rows, liked)]
-    notes = [] if len(liked) else [NOBODY_YET]
+    averse = len(disliked) > 0 and isinstance(bundle.form, Vectors) and bundle.form.folding.dislikes
+    notes = [] if len(liked) else [DISLIKES_ALONE if averse else NOBODY_YET]
     likes, dislikes = one_row(liked, count), one_row(disliked, count)
     hidden = one_row(rows, count) if asked.exclude_seen else None
     if served.index is not None and isinstance(bundle.form, Vectors):
@@ -286,7 +288,7 @@ def _near_model(served: Served, own: int, k: int) -> Candidates:
         )
     if isinstance(form, Weights):
         stored = slice(int(form.weights.pointer[own]), int(form.weights.pointer[own + 1]))
-        scores = torch.full((1, count), -torch.inf)
+        scores = torch.full((1, count), -torch.inf, dtype=torch.float32)
         scores[0, torch.from_numpy(form.weights.columns[stored].astype(np.int64))] = torch.from_numpy(
             form.values[stored]
         )

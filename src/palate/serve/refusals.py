@@ -11,6 +11,7 @@ from palate.core.errors import PalateError
 from palate.serve.schema import Problem, ProblemAnswer
 
 SHOWN = 5
+UNAVAILABLE = 503
 TRIED = frozenset({"str", "bool", "int", "float", "one", "several", "range"})
 TRIED_IN_WORDS = ("constrained-", "list[", "function-")
 
@@ -34,7 +35,9 @@ class Refusal(PalateError):
 def problem(error: PalateError, status: int | None = None) -> Response:
     """The answer to a request that cannot be served."""
     found = error.status if isinstance(error, Refusal) else 422
-    headers = error.headers if isinstance(error, Refusal) else {}
+    headers = dict(error.headers) if isinstance(error, Refusal) else {}
+    if (status or found) == UNAVAILABLE:
+        headers.setdefault("Retry-After", "1")
     told = {"what": error.what, "where": error.where, "do": error.do}
     body = ProblemAnswer(error=Problem(**{name: plain(text) for name, text in told.items() if text}))
     content = body.model_dump_json(exclude_unset=True)

@@ -172,7 +172,8 @@ def stamp(path: Path) -> Stamp:
         facts = [
             (entry.name, found.st_size, found.st_mtime_ns, found.st_ino) for entry in files if (found := entry.stat())
         ]
-    except OSError:
+    except (OSError, RuntimeError):
+        # RuntimeError: links that lead to each other.
         return ()
     return (str(real), *facts)
 
@@ -181,11 +182,12 @@ def standing(path: Path) -> Path:
     """The folder itself; or, where whoever replaced it was killed at that very moment, the old one beside its place."""
     if path.exists():
         return path
-    left = sorted(path.parent.glob(f".{glob.escape(path.name)}.*.old/was"))
-    if len(left) != 1:
+    found = path.parent.glob(f".{glob.escape(path.name)}.*.old/was")
+    left = [folder for folder in found if (folder / MANIFEST).is_file()]
+    if not left:
         return path
     log.warning("%s is gone: somebody was stopped while replacing it; what was there before is served", path)
-    return left[0]
+    return max(left, key=lambda folder: folder.stat().st_mtime_ns)
 
 
 @dataclass
@@ -282,9 +284,15 @@ class Shelf:
         outcome: Outcome = "refused"
         try:
             new = again()
-        except (PalateError, OSError, MemoryError) as error:
+        except Exception as error:  # Whatever is wrong with the new model, the old one goes on, and the watcher too.
             reason = " ".join(str(error).split())
-            log.error("%s: what is in %s now is not served, the old model stays: %s", place.name, place.path, reason)
+            log.error(
+                "%s: what is in %s now is not served, the old model stays: %s",
+                place.name,
+                place.path,
+                reason or type(error).__name__,
+                exc_info=not isinstance(error, PalateError | OSError | MemoryError),
+            )
         else:
             place.served, place.since, outcome = new, time.time(), "swapped"
             facts = new.bundle.facts

@@ -8,8 +8,9 @@ import hashlib
 import json
 import resource
 import sys
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -54,16 +55,27 @@ class Fitted:
     facts: dict[str, Any]
 
 
-def build(kind: type[Model], config: Config, inputs: ModelInputs, seed: int, precision: str) -> Model:
-    """A model with seeded initial parameters, its graphs and tables made in the precision it will have."""
-    before = torch.get_default_dtype()
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(derive_seed(seed, "parameters"))
+# The default precision belongs to the process: who changes it is alone until it is what it was.
+_PRECISION = threading.RLock()
+
+
+@contextlib.contextmanager
+def made_in(precision: str) -> Generator[None]:
+    """Tensors that are made in the block without a word about their precision have this one, in all threads."""
+    with _PRECISION:
+        before = torch.get_default_dtype()
         torch.set_default_dtype(torch.float64 if precision == "float64" else torch.float32)
         try:
-            return kind(config, inputs)
+            yield
         finally:
             torch.set_default_dtype(before)
+
+
+def build(kind: type[Model], config: Config, inputs: ModelInputs, seed: int, precision: str) -> Model:
+    """A model with seeded initial parameters, its graphs and tables made in the precision it will have."""
+    with made_in(precision), torch.random.fork_rng(devices=[]):
+        torch.manual_seed(derive_seed(seed, "parameters"))
+        return kind(config, inputs)
 
 
 def fit_model(

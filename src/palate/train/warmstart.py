@@ -7,16 +7,18 @@ run did not know keep their fresh initial rows.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 import polars as pl
 import torch
 from torch import Tensor
 
-from palate.core.artefact import atomic_path, read_manifest, read_tensors, sha256_of
+from palate.core.artefact import atomic_path, read_manifest, read_tensors, read_text, sha256_of
+from palate.core.config import read_yaml
 from palate.core.errors import ArtefactError, ConfigError
 from palate.dataset.dataset import Dataset
 from palate.graph.rows import IntArray
@@ -86,6 +88,7 @@ class WarmStart:
         ids: of its rows.
         digest: hex sha256 of the file of its parameters.
         where: its folder, for messages.
+        encoders: modality → what made the rows of its features, by its identity.
     """
 
     model: str
@@ -93,6 +96,7 @@ class WarmStart:
     ids: dict[Side, pl.Series]
     digest: str
     where: str
+    encoders: Mapping[str, str] = field(default_factory=dict[str, str])
 
     @classmethod
     def load(cls, folder: Path) -> WarmStart:
@@ -104,7 +108,9 @@ class WarmStart:
         manifest = read_manifest(folder, "run", 1)
         path = folder / "model.safetensors"
         tensors, _ = read_tensors(path)
-        return cls(str(manifest.get("model")), tensors, read_ids(folder), sha256_of(path), str(folder))
+        return cls(
+            str(manifest.get("model")), tensors, read_ids(folder), sha256_of(path), str(folder), _encoders(folder)
+        )
 
     def check(self, name: str, kind: type[Model]) -> None:
         """Make sure that a model of this kind can start from here.
@@ -127,8 +133,17 @@ class WarmStart:
         """Give a new model what the earlier run knew.
 
         Raises:
-            ConfigError: when its parameters have other shapes, because other settings or features made them.
+            ConfigError: when its parameters have other shapes, because other settings or features made them, or when
+                another encoder made the features, whose columns then mean something else.
         """
+        for name, features in dataset.features.items():
+            before = self.encoders.get(name, features.encoder)
+            if _way(before) != _way(features.encoder):
+                raise ConfigError(
+                    f"the features '{name}' were made by another encoder than those of the run to start from",
+                    where=f"{self.where}: {before}; now: {features.encoder}",
+                    do="encode the catalogue with that encoder, or train without --warm-start",
+                )
         places = {
             "user": _common(self.ids["user"], dataset.users.ids),
             "item": _common(self.ids["item"], dataset.items.ids),
@@ -160,6 +175,20 @@ class WarmStart:
             f"{known['item']:,} of {len(dataset.items):,} items were known to it"
             + ("" if dataset.settings.split in IN_TIME else f"; {LEAK}")
         )
+
+
+def _encoders(folder: Path) -> dict[str, str]:
+    recipe: Any = read_yaml(read_text(folder / "recipe.yaml"), where=str(folder / "recipe.yaml"))
+    data: Any = cast("dict[str, Any]", recipe).get("data") if isinstance(recipe, dict) else None
+    found: Any = cast("dict[str, Any]", data).get("encoders") if isinstance(data, dict) else None
+    return {str(name): str(identity) for name, identity in found.items()} if isinstance(found, dict) else {}
+
+
+def _way(identity: str) -> str:
+    """What is the same of an encoder when the catalogue has grown, or its rows came in another file."""
+    if identity.startswith("precomputed "):
+        return "precomputed"
+    return " ".join(word for word in identity.split() if not word.startswith(("graph=", "shared>")))
 
 
 def _ids(dataset: Dataset) -> dict[Side, pl.Series]:
