@@ -23,6 +23,7 @@ from palate.core.artefact import (
     read_manifest,
     read_tensors,
     replace_json,
+    unchanged,
     write_json,
     write_manifest,
     write_tensors,
@@ -223,26 +224,26 @@ class Run:
             ArtefactError: when the folder is no finished run or was changed.
             DataError: when the data are not those it was trained on.
         """
-        folder = Path(folder)
-        if (folder / "recipe.yaml").exists() and not (folder / MANIFEST).exists():
-            raise ArtefactError(
-                "this run is not finished", where=str(folder), do="run its 'palate train' command again to go on"
-            )
-        manifest = read_manifest(folder, KIND, VERSION)
-        refuse_forgotten(manifest, folder)
-        files = manifest["files"]
-        recipe = Recipe.read(folder / "recipe.yaml")
-        kind = MODELS[recipe.model]
-        whole = data if isinstance(data, Dataset) else _dataset_of(recipe, folder, data)
-        dataset = whole.seen_by(features=kind.modal, knowledge=kind.knowledge)
-        if dataset.fingerprint != recipe.data.fingerprint:
-            _refuse_encoders(recipe, dataset)
-            raise DataError(
-                "these are not the data this run was trained on (the catalogue or its features have changed)",
-                where=recipe.data.catalogue or str(folder),
-                do="train again on the present data, or point to the old data with --data",
-            )
-        return cls(folder, recipe, _scorer_of(recipe, folder, dataset, EMBEDDINGS in files), dataset)
+        with unchanged(Path(folder), but=METRICS) as folder:
+            if (folder / "recipe.yaml").exists() and not (folder / MANIFEST).exists():
+                raise ArtefactError(
+                    "this run is not finished", where=str(folder), do="run its 'palate train' command again to go on"
+                )
+            manifest = read_manifest(folder, KIND, VERSION)
+            refuse_forgotten(manifest, folder)
+            files = manifest["files"]
+            recipe = Recipe.read(folder / "recipe.yaml")
+            kind = MODELS[recipe.model]
+            whole = data if isinstance(data, Dataset) else _dataset_of(recipe, folder, data)
+            dataset = whole.seen_by(features=kind.modal, knowledge=kind.knowledge)
+            if dataset.fingerprint != recipe.data.fingerprint:
+                _refuse_encoders(recipe, dataset)
+                raise DataError(
+                    "these are not the data this run was trained on (the catalogue or its features have changed)",
+                    where=recipe.data.catalogue or str(folder),
+                    do="train again on the present data, or point to the old data with --data",
+                )
+            return cls(folder, recipe, _scorer_of(recipe, folder, dataset, EMBEDDINGS in files), dataset)
 
     @property
     def metrics(self) -> dict[str, Any]:

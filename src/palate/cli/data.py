@@ -29,13 +29,14 @@ app.add_typer(data_app, name="data")
 
 @data_app.command("get")
 def data_get(
-    source: Annotated[str, typer.Argument(help="movielens-100k")],
+    source: Annotated[str, typer.Argument(help="movielens-100k, or synthetic: a made world with pictures and sounds.")],
     out: Annotated[Path, typer.Option("-o", "--out", help="Catalogue folder to make.", show_default=False)],
+    replace: Annotated[bool, typer.Option("--replace", help="Replace the catalogue that is there.")] = False,
 ) -> None:
-    """Fetch a public data set into a catalogue."""
+    """Fetch a public data set into a catalogue, or make a world."""
     from palate.ingest.sources import SOURCES
 
-    catalogue = SOURCES[source](out)
+    catalogue = SOURCES[source](out, replace=replace)
     print(f"{source}: {len(catalogue.interactions):,} interactions, {len(catalogue.items):,} items → {out}")
 
 

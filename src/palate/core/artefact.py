@@ -10,12 +10,13 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, Literal, TypeVar, cast
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -81,6 +82,8 @@ def atomic_folder(target: Path, *, replace: bool = False) -> Generator[Path, Non
         else:
             os.rename(temporary, target)
         _sync_folder(target.parent)
+        for old in left_beside(target, "old"):
+            shutil.rmtree(old, ignore_errors=True)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
@@ -92,6 +95,16 @@ def _led_to(link: Path) -> Path:
         raise ArtefactError(
             "this link leads nowhere", where=str(link), do="remove it, or choose another place"
         ) from None
+
+
+def left_beside(target: Path, *kinds: Literal["old", "partial"]) -> list[Path]:
+    """What processes that were killed while writing `target` left beside it.
+
+    Args:
+        kinds: "old": folders whose `was` is the folder that was taken away; "partial": what was to take its place.
+    """
+    name = re.compile(rf"\.{re.escape(target.name)}\.[a-z0-9_]+\.({'|'.join(kinds)})")
+    return sorted(path for path in target.parent.glob(".*") if name.fullmatch(path.name))
 
 
 def leftover(path: Path) -> bool:
@@ -129,7 +142,11 @@ def read_json(path: Path) -> Any:
     Raises:
         ArtefactError: when it is missing, too large or not JSON.
     """
-    return _guarded(path, lambda: json.loads(_limited(path).read_text(encoding="utf-8")))
+    return _guarded(path, lambda: json.loads(_limited(path).read_text(encoding="utf-8"), parse_constant=_no_number))
+
+
+def _no_number(word: str) -> float:
+    raise ValueError(f"{word} is no number of JSON")
 
 
 def write_tensors(target: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> None:
@@ -250,23 +267,37 @@ def read_manifest(folder: Path, kind: str, version: int, *, verify: bool = True)
 
 
 @contextmanager
-def unchanged(folder: Path) -> Generator[Path, None, None]:
+def unchanged(folder: Path, *, but: str = "") -> Generator[Path, None, None]:
     """The folder itself, links followed, to be read within; what is read is of one state.
 
+    Args:
+        but: a file that may be written anew meanwhile.
+
     Raises:
-        ArtefactError: when it was replaced or written to meanwhile.
+        ArtefactError: when the folder was replaced, its manifest changed, or a link led elsewhere meanwhile.
     """
-    before = _state(folder)
-    yield folder if before is None else before[0]
-    if _state(folder) != before:
-        raise ArtefactError("this folder was changed while it was read", where=str(folder), do="try again")
-
-
-def _state(folder: Path) -> tuple[Path, int, int, int] | None:
+    before = _state(folder, but)
+    linked = before is not None and str(before[0]) != os.path.abspath(folder)
     try:
-        found = (folder / MANIFEST).stat()
-        return folder.resolve(), found.st_ino, found.st_mtime_ns, found.st_size
-    except (OSError, RuntimeError):
+        yield before[0] if before is not None and linked else folder
+    except (ArtefactError, OSError):
+        if _state(folder, but) == before:
+            raise
+    else:
+        if _state(folder, but) == before:
+            return
+    raise ArtefactError("this folder was changed while it was read", where=str(folder), do="try again")
+
+
+def _state(folder: Path, but: str) -> tuple[Path, int, object] | None:
+    try:
+        real = folder.resolve()
+        manifest = read_json(real / MANIFEST)
+        files = cast("dict[str, Any]", manifest).get("files") if isinstance(manifest, dict) else None
+        if isinstance(files, dict):
+            cast("dict[str, Any]", files).pop(but, None)
+        return real, real.stat().st_ino, manifest
+    except (OSError, RuntimeError, ArtefactError):
         return None
 
 

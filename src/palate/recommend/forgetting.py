@@ -7,6 +7,7 @@ others; only training again without them ends that, and the notes say so.
 from __future__ import annotations
 
 import dataclasses
+import shutil
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,7 @@ import polars as pl
 import torch
 from torch import Tensor
 
-from palate.core.artefact import MANIFEST, atomic_path, kind_of
+from palate.core.artefact import MANIFEST, atomic_path, kind_of, left_beside
 from palate.core.errors import ArtefactError, DataError, nearest
 from palate.dataset.vocabulary import Vocabulary
 from palate.graph.rows import IntArray, Rows
@@ -61,6 +62,8 @@ class Forgotten:
 def forget(places: Collection[Path], users: Collection[str] = (), items: Collection[str] = ()) -> list[Forgotten]:
     """Forget users and items in all of these places, one after the other; a place that knows none stays as it is.
 
+    What killed processes left beside a place may hold anybody, and is deleted: nothing else must be writing there.
+
     Args:
         places: folders of bundles, runs, catalogues and TREC exports; tables (.parquet or .csv) with `user_id` or
             `item_id`, such as `palate recommend` writes.
@@ -70,7 +73,7 @@ def forget(places: Collection[Path], users: Collection[str] = (), items: Collect
         ArtefactError: for a place of another kind, or a damaged one; the places before it are done.
         DataError: when an id is in none of them.
     """
-    done = [_forget_in(Path(place), set(users), set(items)) for place in places]
+    done = [_cleared(_forget_in(Path(place), set(users), set(items))) for place in places]
     for kind, wanted, found in (
         ("user", users, {name for one in done for name in one.users}),
         ("item", items, {name for one in done for name in one.items}),
@@ -103,6 +106,19 @@ def _forget_in(place: Path, users: set[str], items: set[str]) -> Forgotten:
         where=str(place),
         do=f"did you mean '{guess}'?" if guess and not place.exists() else "name what 'palate' made",
     )
+
+
+def _cleared(done: Forgotten) -> Forgotten:
+    left = left_beside(done.where.resolve(), "old", "partial")
+    for path in left:
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+    if not left:
+        return done
+    names = ", ".join(path.name for path in left)
+    return dataclasses.replace(done, notes=(*done.notes, f"what killed processes had left beside it is deleted: {names}"))
 
 
 def _forget_table(place: Path, users: set[str], items: set[str]) -> Forgotten:

@@ -6,7 +6,6 @@ takes its model once and keeps it to its end, so that a swap loses none.
 
 from __future__ import annotations
 
-import glob
 import logging
 import threading
 import time
@@ -21,7 +20,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from palate.core.artefact import MANIFEST, kind_of
+from palate.core.artefact import MANIFEST, kind_of, left_beside, unchanged
 from palate.core.errors import ArtefactError, ConfigError, PalateError, unknown_name
 from palate.encode.features import Features
 from palate.measure.popularity import popularity
@@ -151,14 +150,15 @@ def load(name: str, path: Path, *, media: Path | None = None, data: Path | None 
     """
     kind = kind_of(path)
     if kind == "run":
-        from palate.experiment import Run
+        from palate.experiment import METRICS, Run
         from palate.models import Recommender
 
-        run = Run.load(path, data=data)
-        model = run.model()
-        parts = model.score_parts() if isinstance(model, Recommender) else {}
-        folder = media or run.data.catalogue.media_folder
-        return Served(name, run.bundle(), source="run", parts=parts, media=folder)
+        with unchanged(path, but=METRICS) as real:
+            run = Run.load(real, data=data)
+            model = run.model()
+            parts = model.score_parts() if isinstance(model, Recommender) else {}
+            folder = media or run.data.catalogue.media_folder
+            return Served(name, run.bundle(), source="run", parts=parts, media=folder)
     if (path / "recipe.yaml").exists() and not (path / MANIFEST).exists():
         raise ArtefactError("this run is not finished", where=str(path), do="go on with 'palate train'")
     return Served(name, Bundle.load(path), media=media)
@@ -182,8 +182,12 @@ def standing(path: Path) -> Path:
     """The folder itself; or, where whoever replaced it was killed at that very moment, the old one beside its place."""
     if path.exists():
         return path
-    found = path.parent.glob(f".{glob.escape(path.name)}.*.old/was")
-    left = [folder for folder in found if (folder / MANIFEST).is_file()]
+    try:
+        # Where a link's folder is replaced, what was there lies beside that folder.
+        place = path.resolve() if path.is_symlink() else path
+    except (OSError, RuntimeError):
+        return path
+    left = [old / "was" for old in left_beside(place, "old") if (old / "was" / MANIFEST).is_file()]
     if not left:
         return path
     log.warning("%s is gone: somebody was stopped while replacing it; what was there before is served", path)
@@ -247,8 +251,8 @@ class Shelf:
                 return load(name, standing(path), media=media, data=data)
 
             # Looked at first: what changes while it is read is read again.
-            seen = stamp(path)
-            return Place(name, again(), path, again, seen)
+            served, seen = _twice(again, path, stamp(path))
+            return Place(name, served, path, again, seen)
 
         return cls([place(name, path) for name, path in paths.items()])
 
@@ -277,13 +281,13 @@ class Shelf:
                     now = stamp(place.path)
                     # A folder that is being replaced is away for a moment.
                     if force or now not in ((), place.seen):
-                        self._swap(place, place.load, now)
+                        self._swap(place, place.path, place.load, now)
 
-    def _swap(self, place: Place, again: Callable[[], Served], now: Stamp) -> None:
+    def _swap(self, place: Place, path: Path, again: Callable[[], Served], now: Stamp) -> None:
         place.seen = now
         outcome: Outcome = "refused"
         try:
-            new = again()
+            new, place.seen = _twice(again, path, now)
         except Exception as error:  # Whatever is wrong with the new model, the old one goes on, and the watcher too.
             reason = " ".join(str(error).split())
             log.error(
@@ -299,6 +303,17 @@ class Shelf:
             log.info("%s: swapped; now %s, %s users, %s items", place.name, facts.title, facts.users, facts.items)
         if self.told is not None:
             self.told(place.name, outcome)
+
+
+def _twice(again: Callable[[], Served], path: Path, seen: Stamp) -> tuple[Served, Stamp]:
+    """What is in `path`, and the state in which it was read; what changed while it was read is read once more."""
+    try:
+        return again(), seen
+    except (PalateError, OSError):
+        now = stamp(path)
+        if now == seen:
+            raise
+    return again(), now
 
 
 def names_of(words: list[str]) -> dict[str, Path]:

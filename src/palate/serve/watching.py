@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 
 from palate.serve.state import Shelf
+
+log = logging.getLogger("palate.serve")
 
 
 class Watcher:
@@ -38,4 +41,7 @@ class Watcher:
             self._told.clear()
             if not self._closed:
                 force, self._force = self._force, False
-                self.shelf.refresh(force=force)
+                try:
+                    self.shelf.refresh(force=force)
+                except Exception:  # Nobody would look any more if this thread ended.
+                    log.exception("looking for new models failed; the old ones stay")

@@ -133,7 +133,11 @@ def compare(
             knock_out=knocked,
             resolved={label: resolved(recipe) for label, recipe in chosen.items()},
         )
-        _prepare(out, wanted)
+        left_out = sorted(_prepare(out, wanted) - set(entrants))
+        if left_out:
+            _say(
+                f"{out} also holds {', '.join(left_out)}: the report is of those named now, name all to have all", quiet
+            )
         tasks: list[Task] = []
         for label, recipe in chosen.items():
             with _noted(label, problems, quiet):
@@ -232,8 +236,8 @@ def _check_free(out: Path) -> None:
         raise ArtefactError("there is something else here", where=str(out), do="choose a new or empty folder")
 
 
-def _prepare(out: Path, wanted: Plan) -> None:
-    """Store the plan, unless what is here already is of another."""
+def _prepare(out: Path, wanted: Plan) -> set[str]:
+    """Store the plan, unless what is here already is of another; labels of all entrants that were ever here."""
     known: dict[str, dict[str, Any]] = {}
     if (out / PLAN).is_file():
         before = read_plan(out)
@@ -259,6 +263,7 @@ def _prepare(out: Path, wanted: Plan) -> None:
     write_json(out / PLAN, wanted.model_copy(update={"resolved": {**known, **wanted.resolved}}).model_dump())
     for path in filter(leftover, out.iterdir()):
         path.unlink(missing_ok=True)
+    return set(known)
 
 
 def _settings(

@@ -10,6 +10,6 @@ from palate.ingest.catalogue import Catalogue
 from palate.ingest.sources.movielens import get_movielens_100k
 from palate.ingest.sources.synthetic import make_synthetic
 
-SOURCES: Registry[Callable[[Path], Catalogue]] = Registry("data set")
+SOURCES: Registry[Callable[..., Catalogue]] = Registry("data set")
 SOURCES.register("movielens-100k")(get_movielens_100k)
 SOURCES.register("synthetic")(make_synthetic)
