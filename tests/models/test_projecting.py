@@ -16,8 +16,9 @@ from palate.core.seeds import Draws
 from palate.encode.features import Features
 from palate.models import projecting
 from palate.models.base import Batch
+from palate.models.dense import times
 from palate.models.layers import FeatureTable, Projection
-from palate.models.projecting import project, project_through, times
+from palate.models.projecting import project, project_through
 from palate.models.vbpr import VBPR, VBPRConfig
 
 FEATURES = worlds.features([f"i{item}" for item in range(20)], width=5, missing=("i3", "i4"))

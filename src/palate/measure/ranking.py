@@ -16,7 +16,7 @@ from torch import Tensor
 from palate.core.errors import TrainingError
 from palate.core.seeds import torch_generator
 from palate.graph.rows import Rows
-from palate.models.base import Scorer
+from palate.models.base import Embeddings, Scorer
 
 BLOCK_BYTES = 16 * 1024 * 1024
 # Items looked at beyond the list's end, among which most ties are settled.
@@ -69,8 +69,9 @@ def ranked_blocks(
         with torch.inference_mode():
             scores = scorer.score_block(torch.from_numpy(block))
             if mask is not None:
-                # A scorer may hand out a view of its own table.
-                scores = hide(scores.clone(), mask.take(block))
+                # A scorer may hand out a view of its own table; inner products are always new.
+                own = scores if isinstance(scorer, Embeddings) else scores.clone()
+                scores = hide(own, mask.take(block))
             items, values = best_of(scores, k, priorities, block)
         yield block, items.cpu().numpy(), values.double().cpu().numpy()
 

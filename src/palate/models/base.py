@@ -19,6 +19,7 @@ from palate.core.registry import Registry
 from palate.core.search import Space
 from palate.core.seeds import Draws
 from palate.dataset.inputs import ModelInputs
+from palate.models.dense import times
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,10 @@ class Needs:
     dislike_share: float = 0.0
 
 
+# Users of whom so many are scored at once come in blocks of one size, for which the fast product is made ready.
+BLOCK = 64
+
+
 class Scorer(Protocol):
     """Scores all items for a block of users; higher is better."""
 
@@ -90,7 +95,10 @@ class Embeddings:
 
     def score_block(self, users: Tensor) -> Tensor:
         """user · item for all items."""
-        return self.user.index_select(0, users.to(self.user.device)) @ self.item.T
+        rows = self.user.index_select(0, users.to(self.user.device))
+        if rows.requires_grad or self.item.requires_grad:
+            return rows @ self.item.T
+        return times(rows, self.item, len(rows) >= BLOCK)
 
 
 class Model(nn.Module, ABC):

@@ -15,8 +15,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from palate.core.width import inner
+from palate.models.dense import times
 from palate.models.layers import FeatureTable
-from palate.models.projecting import times
 
 # Pairs at once: at a width of 4096 their rows are 2 MB.
 BLOCK_PAIRS = 128

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from palate.models.dense import times
 from palate.models.layers import FeatureTable, Projection
 
 # Rows gathered at once: at a width of 4096 these are 2 MB, which stay in the processor's cache.
@@ -51,22 +52,6 @@ def _blocks(matrix: Tensor, items: Tensor) -> Iterator[tuple[Tensor, slice]]:
     for start in range(0, len(items), BLOCK_ROWS):
         some = items[start : start + BLOCK_ROWS]
         yield torch.index_select(matrix, 0, some, out=buffer[: len(some)]), slice(start, start + BLOCK_ROWS)
-
-
-def times(left: Tensor, right: Tensor, common: bool = True) -> Tensor:
-    """L Rᵀ, a new tensor that autograd does not follow.
-
-    oneDNN's kernel takes three quarters of the time of the BLAS that torch uses, when one side is as narrow as an
-    embedding (measured on AMD Zen 4); where this build of torch has none, or for other types, it is that BLAS.
-
-    Args:
-        left: L, n × D.
-        right: R, m × D.
-        common: these shapes come again and again; oneDNN keeps half a megabyte for each that it has met.
-    """
-    if common and left.is_cpu and left.dtype == torch.float32 and torch.backends.mkldnn.is_available():
-        return torch.ops.mkldnn._linear_pointwise(left, right, None, "none", [], "")
-    return left @ right.T
 
 
 def project(table: FeatureTable, items: Tensor | None, weight: Tensor, bias: Tensor | None = None) -> Tensor:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 
 from palate.core.registry import Registry
 from palate.ingest.catalogue import Catalogue
