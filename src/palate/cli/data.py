@@ -148,3 +148,10 @@ def data_export(
     dataset = plan_of(folder, RecipeFile(model="popularity"), **given).load()
     say_notes(dataset, quiet=False)
     print(f"{', '.join(export_data(dataset, form, out))} → {out}")
+    others = len(dataset.catalogue.interactions) - sum(rows.size for rows in dataset.positives.values())
+    if others:
+        print(
+            f"note: {others:,} interactions that are no positives stay out; Palate never recommends those of the train "
+            "part, other toolkits cannot know them: figures there differ a little (--positive all writes every row)",
+            file=sys.stderr,
+        )

@@ -20,7 +20,7 @@ from pydantic import Field
 
 from palate.core.artefact import leftover, read_json, read_tensors, write_json, write_tensors, write_text
 from palate.core.config import Config
-from palate.core.errors import ArtefactError, DataError, Interrupted, PalateError
+from palate.core.errors import ArtefactError, ConfigError, DataError, Interrupted, PalateError
 from palate.core.lock import LOCK, exclusive
 from palate.dataset.dataset import Dataset
 from palate.experiment import differences, fit
@@ -123,6 +123,8 @@ def compare(
         for label, name in entrants.items():
             with _noted(label, problems, quiet):
                 chosen[label] = entrant_recipe(name, label, dataset)
+        if not chosen:
+            raise ConfigError(f"nothing can be trained: {'; '.join(problems.values())}")
         _say(other_splits(chosen, dataset), quiet)
         wanted = Plan(
             data=dataset.catalogue.name,

@@ -251,7 +251,10 @@ def _care(found: Findings) -> list[str]:
     if plan.trials:
         lines.append(f"Each model with something to tune had {plan.trials} trials on the validation part first.")
     else:
-        lines.append("Nothing was tuned for this comparison: settings come from recipe files, or are defaults.")
+        lines.append(
+            "Nothing was tuned for this comparison: settings come from recipe files, which may have had searches of "
+            "unequal size before, or are defaults."
+        )
     limited = [found.name(label) for label in trained if found.models[label].hit_the_limit]
     if limited:
         lines.append(f"Trained up to the limit of epochs, so that longer might do better: {listed(limited)}.")
