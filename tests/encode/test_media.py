@@ -46,6 +46,8 @@ def test_a_relative_path_is_read_from_the_media_folder(root: Path) -> None:
         ("/etc/hostname", "not relative to the media folder"),
         ("https://example.org/1.jpg", "is a web address; only files are read, nothing is fetched"),
         ("data:image/png;base64,AAAA", "is a web address"),
+        ("data:image/png;base64," + "A" * 5000, "is a web address"),
+        ("https://example.org/" + "a" * 300, "is a web address"),
         ("a\0b", "zero byte"),
         ("x" * 5000, "…' cannot be read"),
         ("pipe", "no plain file"),

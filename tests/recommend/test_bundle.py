@@ -184,6 +184,10 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
         "not distinct",
     ),
     "items without ids": (lambda at: table(at, ITEMS, lambda frame: frame.drop("item_id")), "no column 'item_id'"),
+    "titles of numbers": (
+        lambda at: table(at, ITEMS, lambda frame: frame.with_columns(title=pl.lit(1))),
+        "the column 'title' holds no text",
+    ),
     "a table of numbers": (
         lambda at: table(at, USERS, lambda frame: frame.with_row_index("user_id_").select(user_id="user_id_")),
         "no column 'user_id'",

@@ -241,3 +241,29 @@ def test_forgetting_twice_says_that_nobody_is_known(catalogue: Path, tmp_path: P
     forget([run.folder], ["u2"])
     with pytest.raises(DataError, match="2 users and 0 items"):
         Run.load(run.folder)
+
+
+def test_what_killed_processes_left_beside_a_place_is_deleted(tmp_path: Path) -> None:
+    bundle = tmp_path / "bundle"
+    trained.bundle("popularity").save(bundle)
+    kept = [tmp_path / ".bundle.new.abc.old", tmp_path / ".other.abc.partial", tmp_path / ".bundle.notes"]
+    left = [tmp_path / ".bundle.abc.old" / "was", tmp_path / ".bundle.x_y7.partial"]
+    for path in [*kept, *left]:
+        trained.bundle("popularity").save(path)
+    (tmp_path / "link").symlink_to("bundle")
+    [done] = forget([tmp_path / "link"], users=["u7"])
+    assert all(path.exists() for path in kept)
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(["bundle", "link", *(path.name for path in kept)])
+    assert (tmp_path / "link").is_symlink()
+    assert "u7" not in Bundle.load(bundle).users.ids.to_list()
+    assert "left beside it is deleted: .bundle.x_y7.partial" in str(done)
+    # Also beside a place that knows nobody any more.
+    trained.bundle("popularity").save(left[0])
+    with pytest.raises(DataError, match="no user 'u7'"):
+        forget([bundle], users=["u7"])
+    assert not left[0].exists()
+    table = tmp_path / "lists.csv"
+    pl.DataFrame({"user_id": ["u1", "u7"], "item_id": ["i1", "i1"]}).write_csv(table)
+    (tmp_path / ".lists.csv.abc.partial").write_text("user_id\nu7\n")
+    forget([table], users=["u7"])
+    assert not (tmp_path / ".lists.csv.abc.partial").exists()

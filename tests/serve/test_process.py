@@ -33,6 +33,21 @@ found.save(Path(sys.argv[2]), replace=True)
 """
 
 
+# A service that is told to load anew before it has loaded at all.
+EARLY = """
+import os, signal, sys
+from palate.cli import main
+from palate.core.errors import ConfigError
+from palate.serve.state import Shelf
+def opened(*_, **__):
+    os.kill(os.getpid(), signal.SIGHUP)
+    raise ConfigError("it lives")
+Shelf.open = opened
+sys.argv = ["palate", "serve", "nowhere", "--port", "0"]
+main()
+"""
+
+
 class Served:
     """A server in a process of its own.
 
@@ -98,6 +113,12 @@ def test_a_server_survives_what_is_killed(tmp_path: Path) -> None:
         assert second.process.stdout is not None
         assert second.process.stdout.read() == "stopped\n"
     assert "Traceback" not in log.read_text()
+
+
+def test_a_swap_that_is_asked_for_too_early_ends_nothing() -> None:
+    ended = subprocess.run([sys.executable, "-c", EARLY], check=False, capture_output=True, text=True)
+    assert ended.returncode == 1
+    assert "it lives" in ended.stderr
 
 
 @pytest.mark.parametrize(

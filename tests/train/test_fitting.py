@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -171,3 +172,34 @@ def test_settings_of_training_have_ranges() -> None:
     for name in ("batch_size", "epochs", "learning_rate", "patience"):
         with pytest.raises(ConfigError, match=name):
             TrainConfig.parse({name: 0})
+
+
+def test_two_models_that_are_built_at_once_leave_the_precision_as_it_was() -> None:
+    """A service builds models in threads: each in its own precision, and none leaves it behind."""
+    inside, begun, found = threading.Event(), threading.Event(), list[torch.dtype]()
+
+    class Doubles:
+        def __init__(self, *_: object) -> None:
+            inside.set()
+            # The other one comes now, and has to wait.
+            assert begun.wait(60)
+            other.join(0.2)
+            found.append(torch.ones(1).dtype)
+
+    class Singles:
+        def __init__(self, *_: object) -> None:
+            found.append(torch.ones(1).dtype)
+
+    def make(kind: Any, precision: str) -> None:
+        build(kind, TrainConfig(), TINY.inputs(), 0, precision)
+
+    other = threading.Thread(target=make, args=(Singles, "float32"))
+    first = threading.Thread(target=make, args=(Doubles, "float64"))
+    first.start()
+    assert inside.wait(60)
+    other.start()
+    begun.set()
+    first.join()
+    other.join()
+    assert found == [torch.float64, torch.float32]
+    assert torch.get_default_dtype() == torch.float32

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -153,3 +154,40 @@ def test_starts_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     write_ids(run, world(20, 25))
     with pytest.raises(ArtefactError, match="not the one that was written"):
         WarmStart.load(run)
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "fits"),
+    [
+        ("text 1 minilm files=aa", "text 1 minilm files=aa", True),
+        ("text 1 minilm files=aa", "text 1 minilm files=bb", False),
+        ("text 1 minilm files=aa", "precomputed text.npy", False),
+        # Rows of today in a file of today; vectors of a graph that has grown.
+        ("precomputed monday.npy", "precomputed tuesday.npy", True),
+        ("knowledge 1 sdne shared>3 dim=8 graph=aa", "knowledge 1 sdne shared>4 dim=8 graph=bb", True),
+        ("knowledge 1 sdne shared>3 dim=8 graph=aa", "knowledge 1 sdne shared>3 dim=9 graph=aa", False),
+    ],
+)
+def test_features_of_another_encoder_are_no_start(before: str, now: str, fits: bool, tmp_path: Path) -> None:
+    """The widths are the same, so that nothing else would tell."""
+
+    def made_by(encoder: str) -> Dataset:
+        source = worlds.catalogue(worlds.interactions(users=30, least=4))
+        ids = source.items["item_id"].to_list()
+        content = {name: worlds.features(ids, name) for name in ("text", "image")}
+        made = {name: dataclasses.replace(each, encoder=encoder) for name, each in content.items()}
+        return worlds.dataset(source, made, split="random")
+
+    run = fit("vbpr", made_by(before), settings=settings_of("vbpr"), out=tmp_path / "run", quiet=True)
+    start = WarmStart.load(run.folder)
+    assert start.encoders == {"image": before, "text": before}
+    kind, config, _ = resolve("vbpr", settings=settings_of("vbpr"))
+    data = made_by(now)
+    model = build(kind, config, data.inputs(), 1, "float32")
+    if fits:
+        start.apply(model, data)
+        return
+    with pytest.raises(ConfigError, match="made by another encoder") as refused:
+        start.apply(model, data)
+    assert before in refused.value.where
+    assert now in refused.value.where

@@ -63,7 +63,8 @@ def atomic_folder(target: Path, *, replace: bool = False) -> Generator[Path, Non
         target = _led_to(target)
     if target.exists() and not replace:
         raise ArtefactError(
-            f"{target} exists already", do="choose another folder, remove this one first, or replace it (--replace)"
+            f"{target} exists already",
+            do="choose another folder, or remove this one (--replace does, where there is that option)",
         )
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".partial", dir=target.parent))

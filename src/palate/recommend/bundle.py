@@ -49,6 +49,16 @@ class ModalityFacts(Config):
     encoder: str
 
 
+class QualityFacts(Config):
+    """See `foldin.Quality`."""
+
+    users: int = Field(ge=0, lt=MOST)
+    trained: float | None
+    folded: float | None
+    tried: dict[str, float] | None
+    metric: str
+
+
 class FoldInFacts(Config):
     """How new users get a vector, and how good it is (see `foldin.Quality`)."""
 

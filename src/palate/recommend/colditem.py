@@ -16,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from palate.core.config import Config
 from palate.core.errors import DataError, unknown_name
 from palate.encode.concat import unit_rows
 from palate.encode.features import Features
@@ -81,6 +82,12 @@ class ContentPath(Protocol):
     def tensors(self) -> dict[str, Tensor]:
         """What it learnt."""
         ...
+
+
+class RegressionSettings(Config):
+    """What is stored of a regression beside its tensors."""
+
+    explained: float
 
 
 class Regression:

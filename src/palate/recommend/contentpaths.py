@@ -7,7 +7,6 @@ items, of which a new item gets its share; ContentKNN weighs similar items.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar, Literal, cast
@@ -15,9 +14,11 @@ from typing import Any, ClassVar, Literal, cast
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
+from palate.core.config import Config
 from palate.core.errors import ArtefactError, ConfigError
 from palate.dataset.inputs import ModelInputs
 from palate.encode.features import Features
@@ -32,11 +33,35 @@ from palate.models.mmgcn import MMGCN
 from palate.models.vbpr import VBPR
 from palate.recommend.colditem import ContentPath, Modality, Placed, described
 from palate.train.fitting import build, made_in
+from palate.train.warmstart import side_of
 
 Rule = Literal["normalised", "equal", "cosine"]
 
 # New items whose similarities with all known ones are held at once.
 NEW_ITEMS = 256
+
+
+class ModelSettings(Config):
+    """What is stored of a `ModelPath` beside its tensors."""
+
+    model: str
+    config: dict[str, Any]
+    linked: bool
+
+
+class GroupSettings(Config):
+    """What is stored of a `Group`."""
+
+    modalities: tuple[str, ...] = Field(min_length=1)
+    neighbours: int = Field(ge=1, le=1 << 31)
+    share: float = Field(ge=0)
+
+
+class NeighbourSettings(Config):
+    """What is stored of a `NeighbourPath` beside its tensors."""
+
+    rule: Rule
+    groups: tuple[GroupSettings, ...] = Field(min_length=1)
 
 
 class ModelPath:
@@ -104,6 +129,27 @@ class ModelPath:
         inputs = ModelInputs(users, count, Bipartite(nothing), nothing, dict(content), dislikes, entities)
         kind = MODELS[self.model]
         return build(kind, kind.Config.parse(self.config), inputs, 0, "float32")
+
+    def check(self) -> None:
+        """Make sure that the parameters are those of the model.
+
+        Raises:
+            ValueError: when one is missing, unknown, or of another shape.
+        """
+        absent = np.zeros(1, dtype=np.bool_)
+        state = self._world(
+            {
+                name: Features(name, np.zeros((1, like.width), np.float32), absent, like.encoder, ("",))
+                for name, like in self._modalities.items()
+            }
+        ).state_dict()
+        # Tables of users are kept where they have one row, as in a world of one user.
+        for name in sorted({name for name in state if side_of(name) != "user"} ^ set(self.parameters)):
+            if name not in state or side_of(name) != "user":
+                raise ValueError(f"the array '{name}' is {'unknown' if name in self.parameters else 'missing'}")
+        for name, value in self.parameters.items():
+            if value.shape != state[name].shape:
+                raise ValueError(f"the array '{name}' is of another shape")
 
     def place(self, content: Mapping[str, Features]) -> Placed:
         """See `ContentPath`."""
@@ -254,7 +300,8 @@ def own_path(
     met = np.zeros(len(next(iter(features.values()))), dtype=np.float32)
     met[warm] = 1.0
     if isinstance(model, FREEDOM) and model.config.item_layers:
-        return _freedom(model, features, rows, met)
+        path = _freedom(model, features, rows, met)
+        return path if path.groups else None
     if isinstance(model, AlignRec) and model.config.item_layers and model.config.fuse == "sum":
         return _alignrec(model, features, rows, met)
     if isinstance(model, ContentKNN):
@@ -325,29 +372,23 @@ def restore_own(
     """
     do = "export the run again"
     try:
-        if kind == ModelPath.kind:
-            path = ModelPath(settings["model"], settings["config"], modalities, tensors, bool(settings["linked"]))
-            absent = np.zeros(1, dtype=np.bool_)
-            path.place(
-                {
-                    name: Features(name, np.zeros((1, like.width), np.float32), absent, like.encoder, ("",))
-                    for name, like in modalities.items()
-                }
-            )
+        if kind == ModelPath.kind and modalities:
+            said = ModelSettings.parse(settings)
+            path = ModelPath(said.model, said.config, modalities, tensors, said.linked)
+            path.check()
             return path
-        if kind == NeighbourPath.kind and settings["rule"] in ("normalised", "equal", "cosine"):
-            groups = tuple(
-                Group(tuple(group["modalities"]), int(group["neighbours"]), float(group["share"]))
-                for group in settings["groups"]
-            )
-            rows = len(tensors["scale"])
-            sound = groups and all(1 <= group.neighbours <= MOST and math.isfinite(group.share) for group in groups)
-            if (
-                sound
-                and all(len(value) == rows for value in tensors.values())
-                and all(len(v) == rows for v in known.values())
-            ):
-                return NeighbourPath(settings["rule"], groups, known, tensors.get("handed"), tensors["scale"])
+        if kind == NeighbourPath.kind:
+            wanted = NeighbourSettings.parse(settings)
+            groups = tuple(Group(**group.model_dump()) for group in wanted.groups)
+            found = NeighbourPath(wanted.rule, groups, known, tensors.get("handed"), tensors["scale"])
+            rows = {len(value) for value in found.known.values()}
+            fits = set(tensors) <= {"scale", "handed"} and rows == {len(found.scale)} and found.scale.ndim == 1
+            handed = found.handed is None or (found.handed.ndim == 2 and len(found.handed) == len(found.scale))
+            # Weights alone are what a model of weights wants; all others hand something on.
+            if fits and handed and (found.handed is None) == (wanted.rule == "cosine"):
+                if found.modalities != dict(modalities):
+                    raise ValueError("it reads other modalities than are kept")
+                return found
     except (ArithmeticError, KeyError, TypeError, ValueError, RuntimeError, ConfigError) as error:
         raise ArtefactError(f"the way from content to items is damaged: {error}", do=do) from None
     raise ArtefactError("the way from content to items is damaged, or of a kind unknown here", do=do)

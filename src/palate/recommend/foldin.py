@@ -13,8 +13,10 @@ from typing import Any, ClassVar, Literal, Protocol
 
 import numpy as np
 import torch
+from pydantic import Field
 from torch import Tensor
 
+from palate.core.config import Config
 from palate.core.errors import ArtefactError, ConfigError, DataError
 from palate.core.seeds import numpy_generator
 from palate.graph.operator import SparseOperator
@@ -33,8 +35,6 @@ USERS = 1024
 # Users with validation positives whose folded vectors are compared with the trained ones: at most, and at least.
 MOST_MEASURED, LEAST_MEASURED = 2000, 20
 METRIC = "recall@20"
-# What a model of one view, and of two, looks at.
-VIEWS = {1: ("liked",), 2: ("liked", "disliked")}
 
 
 class FoldIn(Protocol):
@@ -76,6 +76,20 @@ def aggregate(items: Tensor, histories: Rows, spread: Spread) -> Tensor:
     values = scale[histories.row_of_entry()]
     # "Symmetric" spares it the transpose, which nobody asks for.
     return SparseOperator(histories, values, symmetric=True, dtype=items.dtype).product(items)
+
+
+class MapSettings(Config):
+    """What is stored of a map beside its tensors."""
+
+    spread: Spread
+
+
+class SetSettings(Config):
+    """What is stored of a fold-in by attention beside its tensors."""
+
+    set_size: int = Field(ge=1, le=1 << 31)
+    set_heads: int = Field(ge=1, le=1 << 20)
+    views: Literal[1, 2]
 
 
 class MappedMean:
@@ -181,17 +195,24 @@ class SetAttentionFold:
     @classmethod
     def restore(cls, items: Tensor, settings: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> SetAttentionFold:
         """What `settings` and `tensors` gave away."""
-        config = CRMMANConfig(set_size=int(settings["set_size"]), set_heads=int(settings["set_heads"]))
+        said = SetSettings.parse(settings)
+        config = CRMMANConfig(set_size=said.set_size, set_heads=said.set_heads)
         nobody = Rows(np.zeros(1, np.int64), np.zeros(0, np.int32), len(items))
         views: list[View] = []
-        for number in range(len(VIEWS[int(settings["views"])])):
+        for number in range(said.views):
             prefix = f"{number}."
             with torch.random.fork_rng(devices=[]):
                 view = View(config, nobody, items.shape[1], 1.0).to(items.dtype)
             own = {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
             view.load_state_dict(own)
             views.append(view)
-        return cls(items, views, config.set_size, config.set_heads)
+        path = cls(items, views, config.set_size, config.set_heads)
+        # `load_state_dict` takes a row of one number for a number.
+        if {name: value.shape for name, value in tensors.items()} != {
+            name: value.shape for name, value in path.tensors().items()
+        }:
+            raise ValueError("its arrays are of other shapes, or of further views")
+        return path
 
 
 def restore(kind: str, items: Tensor, settings: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> FoldIn:
@@ -203,10 +224,11 @@ def restore(kind: str, items: Tensor, settings: Mapping[str, Any], tensors: Mapp
     try:
         if kind == SetAttentionFold.kind:
             return SetAttentionFold.restore(items, settings, tensors)
-        width, spread = items.shape[1], settings["spread"]
+        width = items.shape[1]
         shapes = {"weight": (width, width), "bias": (width,), "empty": (width,)}
         fits = {name: tuple(value.shape) for name, value in tensors.items()} == shapes
-        if kind == MappedMean.kind and spread in ("mean", "root") and fits:
+        if kind == MappedMean.kind and fits:
+            spread = MapSettings.parse(settings).spread
             return MappedMean(items, tensors["weight"], tensors["bias"], tensors["empty"], spread)
     # What `load_state_dict` has to say of tensors that do not fit comes as a RuntimeError.
     except (ArithmeticError, KeyError, TypeError, ValueError, RuntimeError, ConfigError) as error:

@@ -118,7 +118,9 @@ def _cleared(done: Forgotten) -> Forgotten:
     if not left:
         return done
     names = ", ".join(path.name for path in left)
-    return dataclasses.replace(done, notes=(*done.notes, f"what killed processes had left beside it is deleted: {names}"))
+    return dataclasses.replace(
+        done, notes=(*done.notes, f"what killed processes had left beside it is deleted: {names}")
+    )
 
 
 def _forget_table(place: Path, users: set[str], items: set[str]) -> Forgotten:

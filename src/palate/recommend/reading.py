@@ -30,13 +30,16 @@ from palate.recommend.bundle import (
     Bundle,
     ContentFacts,
     Facts,
+    QualityFacts,
 )
-from palate.recommend.colditem import ContentPath, Modality, Regression
+from palate.recommend.colditem import ContentPath, Modality, Regression, RegressionSettings
 from palate.recommend.contentpaths import NeighbourPath, restore_own
 from palate.recommend.forms import Form, ItemScores, Places, Vectors, Weights
 from palate.recommend.stored import rows_of, stored_ids, stored_table, stored_tensors
 
 AGAIN = "export the run again, or restore the bundle from a copy"
+TEXTS = ("title", "description", "image", "audio")
+LISTS = ("liked", "disliked", "seen")
 # What strange values lead to, in a folder that anybody may have written.
 DAMAGE = (ArithmeticError, AssertionError, LookupError, PalateError, RuntimeError, TypeError, ValueError)
 
@@ -79,10 +82,13 @@ def _check_files(folder: Path, facts: Facts, listed: Mapping[str, Any]) -> None:
 def _read(folder: Path, facts: Facts) -> Bundle:
     users = Vocabulary("user", stored_ids(folder / USERS, "user_id", facts.users))
     table = stored_table(folder / ITEMS, "item_id", facts.items)
-    lists = stored_tensors(folder / HISTORY, {})
-    liked, disliked, seen = (
-        rows_of(lists, name, facts.users, facts.items, where=folder / HISTORY) for name in ("liked", "disliked", "seen")
-    )
+    for column in TEXTS:
+        if table.schema.get(column, pl.String) not in (pl.String, pl.Null):
+            raise ArtefactError(f"the column '{column}' holds no text", where=str(folder / ITEMS))
+    lists = stored_tensors(folder / HISTORY, {}, types=("I64", "I32"))
+    for name in sorted(set(lists) - {f"{name}_{part}" for name in LISTS for part in ("pointer", "columns")}):
+        raise ArtefactError(f"the array '{name}' is unknown", where=str(folder / HISTORY))
+    liked, disliked, seen = (rows_of(lists, name, facts.users, facts.items, where=folder / HISTORY) for name in LISTS)
     form = _form(folder, facts, liked)
     features = _features(folder, facts, table["item_id"]) if facts.features else {}
     content = None if facts.content is None else _content(folder, facts, facts.content, features)
@@ -118,12 +124,17 @@ def _try(bundle: Bundle) -> None:
 
 
 def _form(folder: Path, facts: Facts, liked: Rows) -> Form:
+    of_vectors = facts.form == "vectors"
+    if (facts.stored and facts.form != "weights") or (not of_vectors and (facts.width or facts.fold_in)):
+        raise ArtefactError("the manifest describes the scores in two ways")
     path, users, items = folder / SCORES, facts.users, facts.items
     if facts.form == "vectors":
         if facts.width is None or facts.fold_in is None:
             raise ArtefactError("the manifest lacks the width of the vectors, or how to fold in")
         width = facts.width
         tensors = stored_tensors(path, {"user": ("F32", (users, width)), "item": ("F32", (items, width))})
+        if facts.fold_in.quality is not None:
+            QualityFacts.parse(facts.fold_in.quality)
         learnt = stored_tensors(folder / FOLD_IN, {}, types=("F32",))
         folding = foldin.restore(facts.fold_in.kind, tensors["item"], facts.fold_in.settings, learnt)
         return Vectors(tensors["user"], tensors["item"], folding)
@@ -159,7 +170,7 @@ def _features(folder: Path, facts: Facts, ids: pl.Series) -> dict[str, Features]
 
 
 def _content(folder: Path, facts: Facts, found: ContentFacts, features: Mapping[str, Features]) -> ContentPath:
-    tensors = stored_tensors(folder / CONTENT, {})
+    tensors = stored_tensors(folder / CONTENT, {}, types=("F32",))
     modalities = {name: Modality(like.width, like.encoder) for name, like in found.modalities.items()}
     path: ContentPath
     if found.kind == Regression.kind:
@@ -167,7 +178,7 @@ def _content(folder: Path, facts: Facts, found: ContentFacts, features: Mapping[
         shapes = {"centre": (total,), "weight": (total, width), "bias": (width,)}
         if {name: tuple(value.shape) for name, value in tensors.items()} != shapes:
             raise ArtefactError("the regression from content does not fit the manifest", where=str(folder / CONTENT))
-        explained = float(found.settings.get("explained", 0.0))
+        explained = RegressionSettings.parse(found.settings).explained
         path = Regression(modalities, tensors["centre"], tensors["weight"], tensors["bias"], explained)
     else:
         path = restore_own(found.kind, found.settings, tensors, modalities, features)
