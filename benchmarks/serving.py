@@ -43,8 +43,9 @@ def bundle(items: int) -> Bundle:
     """Something to serve: vectors, ids, titles, and what users have seen."""
     vectors, users = search.world(items, USERS)
     width = vectors.shape[1]
-    drawn = np.random.default_rng(1).integers(0, items, USERS * SEEN)
-    seen = Rows.from_pairs(np.repeat(np.arange(USERS), SEEN), drawn, USERS, items)
+    first = np.random.default_rng(1).integers(0, items, USERS)
+    drawn = (first[:, None] + np.arange(SEEN) * (items // SEEN)) % items
+    seen = Rows.from_pairs(np.repeat(np.arange(USERS), SEEN), drawn.ravel(), USERS, items)
     nothing = Rows(np.zeros(USERS + 1, np.int64), np.zeros(0, np.int32), items)
     item, user = torch.from_numpy(vectors), torch.from_numpy(users)
     folding = MappedMean(item, torch.eye(width), torch.zeros(width), user.mean(0), "mean")
