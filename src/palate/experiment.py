@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -140,7 +140,7 @@ def fit(
     )
     run_folder = Path(out) if out is not None else _free_folder(recipe)
     if _holds(run_folder, recipe) and (run_folder / MANIFEST).exists():
-        return Run.load(run_folder, data=data)
+        return replace(Run.load(run_folder, data=data), earlier=True)
     _prepare(run_folder, recipe)
     fitted = fit_model(
         kind, config, data, training, seed=seed, folder=run_folder, quiet=quiet, profile=profile, warm_start=begin
@@ -205,12 +205,14 @@ class Run:
         recipe: its settings.
         scorer: its model, ready to score.
         data: its data set.
+        earlier: `fit` found it finished, and trained nothing.
     """
 
     folder: Path
     recipe: Recipe
     scorer: Scorer
     data: Dataset
+    earlier: bool = False
     measured: dict[str, Accuracy] = field(default_factory=dict[str, Accuracy])
 
     @classmethod

@@ -292,6 +292,8 @@ def test_folders_that_are_no_runs_are_refused(tmp_path: Path, catalogue: Path) -
 def test_a_finished_run_is_not_trained_again(finished: Path, data: Dataset) -> None:
     before = {path.name: sha256_of(path) for path in finished.iterdir()}
     again = fit("bm3", data, settings=SMALL, out=finished, quiet=True)
+    assert again.earlier
+    assert not Run.load(finished).earlier
     assert again.recommend(["u1"], 3).equals(Run.load(finished).recommend(["u1"], 3))
     others: list[tuple[int, dict[str, Any]]] = [(0, {**SMALL, "dim": 5}), (1, SMALL), (0, {})]
     for seed, settings in others:
