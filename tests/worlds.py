@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import io
 import sys
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import polars as pl
+import torch
 from numpy.typing import NDArray
+from torch import Tensor, nn
 
 from palate.dataset.dataset import Dataset
 from palate.dataset.inputs import ModelInputs, SourceNumbers
@@ -22,6 +25,7 @@ from palate.encode.store import FeatureStore
 from palate.graph.bipartite import Bipartite
 from palate.graph.rows import Rows
 from palate.ingest.catalogue import Catalogue
+from palate.models.base import Batch
 
 
 def interactions(
@@ -170,3 +174,39 @@ def palate(*words: object) -> Ended:
     finally:
         sys.argv = before
     return Ended(code, out.getvalue(), err.getvalue())
+
+
+class OneStep(Protocol):
+    """A model with the batch of one step and its loss terms."""
+
+    @property
+    def model(self) -> nn.Module: ...
+    @property
+    def terms(self) -> dict[str, Tensor]: ...
+
+    batch: Batch
+
+
+Made = TypeVar("Made", bound=OneStep)
+
+
+def check_fifty_steps(made: Made, plain: Callable[[Made], dict[str, Tensor]]) -> None:
+    """Fifty steps of descent by the model's own loss, and by `plain`, end at the same parameters, to 1e-8."""
+    other = copy.deepcopy(made)
+    start = [parameter.detach().clone() for parameter in made.model.parameters()]
+    both = ((made, lambda: made.terms), (other, lambda: plain(other)))
+    for step in range(50):
+        for each, terms in both:
+            assert each.batch.negatives is not None
+            each.batch = replace(each.batch, negatives=each.batch.negatives.roll(step))
+            parameters = list(each.model.parameters())
+            loss = torch.stack(list(terms().values())).sum()
+            gradients = torch.autograd.grad(loss, parameters, materialize_grads=True)
+            with torch.no_grad():
+                for parameter, gradient in zip(parameters, gradients, strict=True):
+                    parameter -= 0.05 * gradient
+    ends = [[parameter.detach() for parameter in each.model.parameters()] for each, _ in both]
+    for found, wanted in zip(*ends, strict=True):
+        assert found.dtype == torch.float64
+        torch.testing.assert_close(found, wanted, rtol=0, atol=1e-8)
+    assert any(float((found - first).abs().max()) > 1e-2 for found, first in zip(ends[0], start, strict=True))

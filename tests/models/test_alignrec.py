@@ -211,6 +211,12 @@ def test_loss_and_gradients_equal_the_plain_form(
     check_against_plain_form(case("intended", modalities, missing, seed, **settings))
 
 
+@pytest.mark.parametrize("similarity", ["cosine", "inner"])
+@pytest.mark.parametrize("preset", PRESETS)
+def test_fifty_steps_are_those_of_the_plain_form(preset: str, similarity: str) -> None:
+    worlds.check_fifty_steps(case(preset, ["text", "image"], missing=True, similarity=similarity), reference)
+
+
 @pytest.mark.parametrize("preset", PRESETS)
 @pytest.mark.parametrize("missing", [False, True])
 def test_the_presets_equal_the_plain_form(preset: str, missing: bool) -> None:

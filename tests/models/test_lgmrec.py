@@ -205,6 +205,13 @@ def test_loss_and_gradients_equal_the_plain_form(
         torch.testing.assert_close(gradient, oracle, rtol=1e-8, atol=1e-8 * float(oracle.abs().max()) + 1e-12, msg=name)
 
 
+@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize("hyperedges", [4, 20])
+def test_fifty_steps_are_those_of_the_plain_form(preset: str, hyperedges: int) -> None:
+    made = case(preset, ["text", "image"], missing=True, hyperedges=hyperedges)
+    worlds.check_fifty_steps(made, lambda other: reference(other, other.drawn)[1])
+
+
 @cases
 def test_scores_are_free_of_noise_and_dropout(
     preset: str, modalities: list[str], missing: bool, seed: int, settings: dict[str, object]

@@ -163,6 +163,13 @@ def test_scores_loss_and_gradients_equal_the_plain_form(
 
 
 @pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize("aggregate", ["mean", "max"])
+def test_fifty_steps_are_those_of_the_plain_form(preset: str, aggregate: str) -> None:
+    made = case(preset, ["text", "image"], missing=True, penalty_weight=0.3, aggregate=aggregate)
+    worlds.check_fifty_steps(made, lambda other: by_hand(other)[1])
+
+
+@pytest.mark.parametrize("preset", PRESETS)
 def test_the_order_of_modalities_does_not_matter(preset: str) -> None:
     one = case(preset, ["text", "image"])
     swapped = {name: one.content[name] for name in ("image", "text")}
