@@ -1,6 +1,6 @@
 """Cost of an epoch, of an evaluation and of set-up, and peak memory, for every model on the Baby-shaped world.
 
-    python -m benchmarks.speed [--model NAME …] [--epochs 5] [--threads N] [--out FILE.json]
+    python -m benchmarks.speed [--model lightgcn "bm3 official" …] [--epochs 5] [--threads N] [--out FILE.json]
 
 Each model runs in a process of its own, so that its peak memory is its own. Costs are CPU seconds of all threads, also
 in U, the machine's own unit; `reference` is the field's toolbox in its U. U is measured before and after each model, in
@@ -139,7 +139,7 @@ HEAD = (
 def main() -> None:
     """Measure each model in a process of its own and print the table."""
     reader = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    reader.add_argument("--model", action="append", choices=NAMES, help="default: all")
+    reader.add_argument("--model", nargs="+", choices=NAMES, help="default: all")
     reader.add_argument("--epochs", type=int, default=5, help="measured epochs after one to warm up")
     reader.add_argument("--threads", type=int, default=0, help="0: all cores")
     reader.add_argument("--out", type=Path, help="JSON file")

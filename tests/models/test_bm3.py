@@ -150,6 +150,11 @@ def test_loss_and_gradients_equal_the_plain_form(
         torch.testing.assert_close(gradient, oracle)
 
 
+@pytest.mark.parametrize("preset", PRESETS)
+def test_fifty_steps_are_those_of_the_plain_form(preset: str) -> None:
+    worlds.check_fifty_steps(case(preset, ["text", "image"], missing=True), reference)
+
+
 @cases
 def test_scores_are_inner_products_of_predictions(
     preset: str, modalities: list[str], missing: bool, seed: int, layers: int
