@@ -67,7 +67,7 @@ def _vector(left: tuple[int, int], *_: object, **__: object) -> int:
     return 2 * left[0] * left[1]
 
 
-# What torch's counter does not know: the product of `palate.models.dense`, and products in place or with vectors.
+# What torch's counter does not know: the product of `palate.core.dense`, and products in place or with vectors.
 COUNTED = {
     torch.ops.mkldnn._linear_pointwise: _narrow,
     torch.ops.aten.addmm_: _added,

@@ -19,6 +19,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from palate.core.dense import linear, plain_linear
 from palate.core.errors import ConfigError
 
 _group: dist.ProcessGroup | None = None
@@ -175,15 +176,22 @@ class ColumnLinear(nn.Module):
         if self.bias is not None:
             nn.init.zeros_(self.bias)
 
-    def forward(self, *blocks: Tensor) -> Tensor:
-        """n × d → n × outputs, own columns in, own columns out; several blocks are one, side by side: [x1 ‖ x2 ‖ …]."""
+    def forward(self, *blocks: Tensor, common: bool = False, slope: float | None = None) -> Tensor:
+        """n × d → n × outputs, own columns in, own columns out; several blocks are one, side by side: [x1 ‖ x2 ‖ …].
+
+        Args:
+            blocks: n × d each.
+            common: this number of rows comes again and again: that of all nodes, or of a batch.
+            slope: of a LeakyReLU of y; None: none.
+        """
+        product = linear if common else plain_linear
         first, *others = (block if _group is None else _Gather.apply(block) for block in blocks)
         if not others:
-            return F.linear(first, self.weight, self.bias)
+            return product(first, self.weight, self.bias, slope)
         # Blocks are multiplied one by one: they are never copied side by side, and each meets the same weights
         # however many processes share its columns.
         weight, *weights = self.weight.split([block.shape[1] for block in (first, *others)], dim=1)
-        outputs = F.linear(first, weight, self.bias)
+        outputs = product(first, weight, self.bias)
         for block, weight in zip(others, weights, strict=True):
-            outputs = torch.addmm(outputs, block, weight.T)
-        return outputs
+            outputs = outputs + product(block, weight)
+        return outputs if slope is None else F.leaky_relu(outputs, slope)

@@ -174,7 +174,9 @@ class AlignRec(Recommender):
     def item_gate(self) -> Tensor:
         """σ(W2 act(W1 h_enc + b1) + b2), I × d."""
         projected = project_through(self.feature, self.content)
-        return torch.sigmoid(self.gate(F.relu(projected) if self.config.gate_activation == "relu" else projected))
+        if self.config.gate_activation == "relu":
+            projected = F.relu(projected)
+        return torch.sigmoid(self.gate(projected, common=True))
 
     def spread_content(self) -> Tensor:
         """H_mm of items, I × d: Sⁿ (e_id ⊙ gate)."""

@@ -19,7 +19,7 @@ from palate.core.registry import Registry
 from palate.core.search import Space
 from palate.core.seeds import Draws
 from palate.dataset.inputs import ModelInputs
-from palate.models.dense import times
+from palate.core.dense import times
 
 
 @dataclass(frozen=True)

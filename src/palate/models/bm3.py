@@ -120,7 +120,7 @@ class BM3(Recommender):
         user, item = F.embedding(batch.users, all_users), F.embedding(positives, all_items)
         user_target = draws.dropout("user", user, config.dropout, batch.users)
         item_target = draws.dropout("item", item, config.dropout, positives)
-        user_online, item_online = self.predictor(user), self.predictor(item)
+        user_online, item_online = self.predictor(user, common=True), self.predictor(item, common=True)
         terms = {
             "user_to_item": cosine_distance(user_online, item_target.detach()),
             "item_to_user": cosine_distance(item_online, user_target.detach()),

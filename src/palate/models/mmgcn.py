@@ -24,6 +24,7 @@ from palate.graph.bipartite import Bipartite
 from palate.graph.maximum import NeighbourMaximum
 from palate.graph.operator import SparseOperator
 from palate.models.base import MODELS, Batch, Embeddings, Needs, Recommender
+from palate.models.constants import Remembered
 from palate.models.layers import FeatureTable, key_of, node_table, require_features
 from palate.models.losses import batch_squared, bpr
 from palate.models.projecting import project
@@ -133,29 +134,37 @@ class Hop(nn.Module):
         self.message = ColumnLinear(inputs, messages, bias=False)
         self.own = ColumnLinear(inputs, config.dim)
         self.combine = ColumnLinear(messages + config.dim if self.concat else messages, config.dim)
+        self.means = Remembered()
 
-    def gather(self, side: Side, others: Tensor) -> Tensor:
+    def gather(self, side: Side, others: Tensor, frozen: bool = False, slope: float | None = None) -> Tensor:
         """mean_j (W1 x_j), or max_j (W1 x_j), over the neighbours j of each node of `side`; without any, zeros.
 
         Args:
             others: x of all nodes of the other side.
+            frozen: they are the same tensor at every step.
+            slope: of a LeakyReLU of the result; None: none.
         """
         wanted = len(side.ids)
         # The mean and W1 commute: what is narrower goes through the graph, and W1 meets fewer rows.
         first = isinstance(side.aggregator, NeighbourMaximum) or (self.messages, len(others)) < (self.inputs, wanted)
-        gathered = side.of(side.aggregator(self.message(others) if first else others))
-        return gathered if first else self.message(gathered)
+        if first:
+            gathered = side.of(side.aggregator(self.message(others, common=True)))
+            return gathered if slope is None else F.leaky_relu(gathered, slope)
+        means = self.means.of(side.aggregator, others) if frozen else side.aggregator(others)
+        return self.message(side.of(means), common=True, slope=slope)
 
-    def forward(self, side: Side, states: Tensor, others: Tensor) -> Tensor:
+    def forward(self, side: Side, states: Tensor, others: Tensor, frozen: bool = False) -> Tensor:
         """x' of the nodes of `side`, from h, x̂ = LeakyReLU(W2 x + b2) + id, and W3, b3.
 
         Args:
             states, others: x of all nodes of this side, and of the other.
+            frozen: `others` are the same at every step.
         """
-        message = F.leaky_relu(self.gather(side, others), self.slope)
-        own = F.leaky_relu(self.own(side.of(states)), self.slope) + side.ids
-        joined = self.combine(message, own) if self.concat else self.combine(message) + own
-        return F.leaky_relu(joined, self.slope)
+        message = self.gather(side, others, frozen, self.slope)
+        own = self.own(side.of(states), common=True, slope=self.slope) + side.ids
+        if self.concat:
+            return self.combine(message, own, common=True, slope=self.slope)
+        return F.leaky_relu(self.combine(message, common=True) + own, self.slope)
 
 
 class Branch(nn.Module):
@@ -177,6 +186,9 @@ class Branch(nn.Module):
         self.projection = None if projected is None else nn.Linear(features.width, projected)
         self.width = width = projected or features.width
         add_table(self, "preference", users, width, config.train_tables)
+        # Users, items: whether what enters the first layer stays as it is.
+        self.frozen = not config.train_tables, projected is None
+        self.units = Remembered(), Remembered()
         self.hops = nn.ModuleList(Hop(config, config.dim if layer else width) for layer in range(config.layers))
 
     def start(self) -> tuple[Tensor, Tensor]:
@@ -186,13 +198,19 @@ class Branch(nn.Module):
             items = project(self.features, None, self.projection.weight, self.projection.bias)
             if not self.features.complete:
                 items = items * self.features.present.unsqueeze(1)
-        return normalize(self.preference), normalize(items)
+        user, item = (
+            units.of(normalize, rows) if frozen else normalize(rows)
+            for units, rows, frozen in zip(self.units, (self.preference, items), self.frozen, strict=True)
+        )
+        return user, item
 
     def forward(self, layers: list[tuple[Side, Side]]) -> tuple[Tensor, Tensor]:
         """x of users and items after the last layer, from the users and items that each layer forms."""
         user, item = self.start()
+        frozen_users, frozen_items = self.frozen
         for hop, (users, items) in zip(self.hops, layers, strict=True):
-            user, item = hop(users, user, item), hop(items, item, user)
+            user, item = hop(users, user, item, frozen_items), hop(items, item, user, frozen_users)
+            frozen_users = frozen_items = False
         return user, item
 
 

@@ -14,12 +14,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from palate.core.dense import times
+from palate.core.gradients import once
 from palate.core.width import inner
-from palate.models.dense import times
+from palate.graph.operator import weighted_sums
 from palate.models.layers import FeatureTable
 
 # Pairs at once: at a width of 4096 their rows are 2 MB.
-BLOCK_PAIRS = 128
+BLOCK_PAIRS = 256
 
 
 class _ContentBPR(torch.autograd.Function):
@@ -31,38 +33,41 @@ class _ContentBPR(torch.autograd.Function):
         loss = ahead.new_zeros(())
         of_ahead, of_likes = torch.empty_like(ahead), torch.empty_like(likes)
         of_kernels = [torch.zeros_like(kernel) for kernel in kernels]
-        buffers = [matrix.new_empty(2, min(BLOCK_PAIRS, count), matrix.shape[1]) for matrix in matrices]
+        # A difference is a sum of two weighted rows, formed in one pass over both.
+        pairs = torch.stack([items, others], 1).int().flatten()
+        pointer = torch.arange(0, 2 * BLOCK_PAIRS + 1, 2, dtype=torch.int32)
+        signs = ahead.new_tensor([1.0, -1.0]).repeat(BLOCK_PAIRS)
         for start in range(0, count, BLOCK_PAIRS):
-            part = slice(start, min(start + BLOCK_PAIRS, count))
-            pair = items[part], others[part]
-            common = len(pair[0]) == BLOCK_PAIRS
-            differences = [_difference(matrix, pair, *two) for matrix, two in zip(matrices, buffers, strict=True)]
-            shown = torch.stack(
-                [times(kernel, rows, common).T for kernel, rows in zip(kernels, differences, strict=True)]
-            ).sum(0)
-            score = ahead[part] + inner(likes[part], shown)
+            stop = min(start + BLOCK_PAIRS, count)
+            part, common = slice(start, stop), stop - start == BLOCK_PAIRS
+            some = pointer[: stop - start + 1], pairs[2 * start : 2 * stop], signs[: 2 * (stop - start)]
+            differences = [weighted_sums(*some, matrix) for matrix in matrices]
+            shown = _total([times(kernel, rows, common) for kernel, rows in zip(kernels, differences, strict=True)]).T
+            liked = likes[part]
+            score = ahead[part] + inner(liked, shown)
             loss += F.softplus(-score).sum()
-            slope = torch.sigmoid(-score).neg_() / count
+            slope = torch.sigmoid(-score).div_(-count)
             of_ahead[part] = slope
-            of_likes[part] = slope[:, None] * shown
-            of_shown = slope[:, None] * likes[part]
+            slope = slope.unsqueeze(1)
+            torch.mul(slope, shown, out=of_likes[part])
+            of_shown = (slope * liked).T.contiguous()
             for total, rows in zip(of_kernels, differences, strict=True):
-                total += times(of_shown.T, rows.T, common)
+                total += times(of_shown, rows.T, common)
         ctx.save_for_backward(of_ahead, of_likes, *of_kernels)
-        return loss / count
+        return loss / max(1, count)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        once()
         of_ahead, of_likes, *of_kernels = (saved * gradients[0] for saved in ctx.saved_tensors)
         return of_ahead, of_likes, None, None, None, *of_kernels
 
 
-def _difference(matrix: Tensor, pair: tuple[Tensor, Tensor], first: Tensor, second: Tensor) -> Tensor:
-    rows, taken = (
-        torch.index_select(matrix, 0, items, out=buffer[: len(items)])
-        for items, buffer in zip(pair, (first, second), strict=True)
-    )
-    return rows.sub_(taken)
+def _total(parts: list[Tensor]) -> Tensor:
+    total, *others = parts
+    for part in others:
+        total += part
+    return total
 
 
 def content_bpr(
@@ -73,7 +78,7 @@ def content_bpr(
     items: Tensor,
     others: Tensor,
 ) -> Tensor:
-    """-mean log σ(a_b + l_b · Σ_m W_m (X_m[i_b] - X_m[j_b])), differentiable once in a, l and W.
+    """-mean log σ(a_b + l_b · Σ_m W_m (X_m[i_b] - X_m[j_b])), differentiable once in a, l and W; 0 without a pair.
 
     Args:
         ahead: a, B: by how much i is ahead of j without content.
@@ -89,5 +94,5 @@ def content_bpr(
             F.linear(table.rows(items) - table.rows(others), kernel)
             for table, kernel in zip(tables, kernels, strict=True)
         ]
-        return F.softplus(-(ahead + inner(likes, torch.stack(shown).sum(0)))).mean()
+        return F.softplus(-(ahead + inner(likes, torch.stack(shown).sum(0)))).sum() / max(1, len(items))
     return _ContentBPR.apply(ahead, likes, items, others, [table.matrix for table in tables], *kernels)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from palate.models.dense import times
+from palate.core.dense import times
 from palate.models.layers import FeatureTable, Projection
 
 # Rows gathered at once: at a width of 4096 these are 2 MB, which stay in the processor's cache.
