@@ -11,6 +11,10 @@ from torch.nn import functional as F
 from palate.core.gradients import once
 
 
+# Numbers of rows that differ from batch to batch are filled up to a multiple of this, or worked on so many at a time.
+STEP = 128
+
+
 def times(left: Tensor, right: Tensor, common: bool = True) -> Tensor:
     """L Rᵀ, a new tensor that autograd does not follow.
 
@@ -89,3 +93,8 @@ def plain_linear(rows: Tensor, weight: Tensor, bias: Tensor | None = None, slope
     """As `linear`, in torch's operations: for rows of a number that seldom comes again."""
     outputs = F.linear(rows, weight, bias)
     return outputs if slope is None else F.leaky_relu(outputs, slope)
+
+
+def filled_up(rows: Tensor) -> Tensor:
+    """The rows, n × d, and zeros up to a multiple of `STEP`: a number of rows that comes again."""
+    return F.pad(rows, (0, 0, 0, -len(rows) % STEP))

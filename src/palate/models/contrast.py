@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from palate.core.dense import STEP, filled_up, linear, plain_linear, times
+from palate.core.gradients import once
 from palate.graph.hyperedges import HyperedgeRows, cosine_factors, merge
 
-# Scores held at once: they go through exp and three products, and are quickest while they stay in the cache.
-CELLS = 1 << 18
-# Tables of at most this many columns multiply faster when their columns lie in memory one after the other.
+# Scores held at once, and rows of them at the least: they go through exp and three products.
+CELLS, LEAST = 1 << 20, 16
+# Tables of at most this many columns are narrow.
 NARROW = 16
+LOG2_E = math.log2(math.e)
+# Scores of at most this size (in float32 and float64) can go through exp, and be summed, as they are.
+SAFE = {torch.float32: 60.0, torch.float64: 500.0}
 
 
 class _LogSumExp(torch.autograd.Function):
@@ -21,31 +27,77 @@ class _LogSumExp(torch.autograd.Function):
     def forward(ctx: Any, anchors: Tensor, candidates: Tensor, weights: Tensor, counts: Tensor, cells: int) -> Tensor:
         # A row's weight is known here, so its gradient is formed while its scores are at hand; computing them a second
         # time in the backward pass would cost as much again.
-        narrow = candidates.shape[1] <= NARROW
-        across = candidates.T.contiguous() if narrow else candidates.T
-        wanted = any(ctx.needs_input_grad)
+        logs, wanted = counts.log2(), any(ctx.needs_input_grad)
+        powers = _Powers(candidates, logs, cells)
+        near = _near(anchors, candidates, logs)
         total = weights.new_zeros(())
-        of_anchors, of_candidates, counted = torch.empty_like(anchors), torch.zeros_like(across), across * counts
-        step = max(cells // max(1, len(candidates)), 1 if narrow else candidates.shape[1])
-        for start in range(0, len(anchors), step):
-            rows, weight = anchors[start : start + step], weights[start : start + step]
-            scores = rows @ across
-            largest = scores.amax(1, keepdim=True)
-            scores.sub_(largest).exp_()
-            sums = scores @ counts
-            total += (weight * (sums.log() + largest.squeeze(1))).sum()
+        of_anchors = torch.empty_like(anchors)
+        for start in range(0, len(anchors), powers.step):
+            rows, weight = anchors[start : start + powers.step], weights[start : start + powers.step]
+            # In powers of 2, which torch computes four times as fast as those of e.
+            scores = powers.scores(rows * LOG2_E)
+            largest = None if near else scores.amax(1)
+            if largest is not None:
+                scores.sub_(largest.unsqueeze(1))
+            sums, means = powers.sums(scores.exp2_())
+            logarithm = sums.log() if largest is None else sums.log() + largest / LOG2_E
+            total += torch.dot(weight, logarithm)
             if wanted:
                 share = (weight / sums).unsqueeze(1)
-                of_anchors[start : start + step] = (scores @ counted.T) * share
-                of_candidates.addmm_((rows * share).T, scores)
+                torch.mul(means, share, out=of_anchors[start : start + powers.step])
+                powers.collect(rows * share, scores)
         if wanted:
-            ctx.save_for_backward(of_anchors, of_candidates.mul_(counts).T)
+            ctx.save_for_backward(of_anchors, powers.collected())
         return total
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, None, None, None]:
+        once()
         of_anchors, of_candidates = ctx.saved_tensors
         return gradients[0] * of_anchors, gradients[0] * of_candidates, None, None, None
+
+
+def _near(anchors: Tensor, candidates: Tensor, logs: Tensor) -> bool:
+    """Whether no score a · c + log n can be so far from zero that e to its power, or a sum of these, is not exact."""
+    if len(anchors) == 0:
+        return True
+    longest = [torch.linalg.vector_norm(rows, dim=1).max() for rows in (anchors, candidates)]
+    return bool(longest[0] * longest[1] + logs.abs().max() < SAFE.get(anchors.dtype, 0.0))
+
+
+class _Powers:
+    """Powers of the scores of some anchors with all candidates, and what is summed up from them.
+
+    As the number of candidates differs from batch to batch, some of no weight fill it up to one that comes again.
+    """
+
+    def __init__(self, candidates: Tensor, logs: Tensor, cells: int) -> None:
+        self.count, width = candidates.shape
+        filled = filled_up(candidates)
+        self.logs = F.pad(logs, (0, len(filled) - self.count), value=-torch.inf)
+        self.across = filled.T.contiguous()
+        self.narrow = width <= NARROW
+        # Beside few columns, one of ones costs less than another pass over the powers.
+        self.summing = F.pad(self.across, (0, 0, 0, 1), value=1.0) if self.narrow else self.across
+        self.of_candidates = torch.zeros_like(self.across)
+        self.step = min(STEP, max(cells // max(1, len(filled)), LEAST))
+
+    def scores(self, rows: Tensor) -> Tensor:
+        """a · c + log2 n."""
+        return (linear if len(rows) == self.step else plain_linear)(rows, self.across.T, self.logs)
+
+    def sums(self, powers: Tensor) -> tuple[Tensor, Tensor]:
+        """Σ_j p_j of each row, and Σ_j p_j c_j."""
+        found = times(powers, self.summing, len(powers) == self.step)
+        return (found[:, -1], found[:, :-1]) if self.narrow else (powers.sum(1), found)
+
+    def collect(self, rows: Tensor, powers: Tensor) -> None:
+        """Add Σ_r p_rj a_r to what candidate j has."""
+        self.of_candidates += times(rows.T, powers.T, len(rows) == self.step)
+
+    def collected(self) -> Tensor:
+        """Of all candidates, n × k."""
+        return self.of_candidates[:, : self.count].T
 
 
 def log_sum_exp(anchors: Tensor, candidates: Tensor, weights: Tensor, counts: Tensor, *, cells: int = CELLS) -> Tensor:

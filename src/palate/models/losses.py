@@ -6,11 +6,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from palate.core.dense import STEP, filled_up, times
 from palate.core.width import cosine, inner, squared_norm, whole_rows
 from palate.models.contrast import log_sum_exp
-
-# Rows of a block of inner products: large enough for the matrix product's speed, small enough to leave half of it out.
-GRAM_BLOCK = 192
 
 
 def bpr(user: Tensor, positive: Tensor, negative: Tensor, present: Tensor | None = None) -> Tensor:
@@ -93,9 +91,10 @@ def gram_distance(left: Tensor, right: Tensor, counts: Tensor) -> Tensor:
 @torch.no_grad()
 def _squared_gram(rows: Tensor) -> Tensor:
     """‖R Rᵀ‖², from pairs of rows or of columns, whichever are fewer, each pair of blocks once."""
-    fewer = rows if rows.shape[0] < rows.shape[1] else rows.T
+    rows = filled_up(rows)
+    fewer = rows if rows.shape[0] < rows.shape[1] else rows.T.contiguous()
     squares = rows.new_zeros(())
-    for start in range(0, len(fewer), GRAM_BLOCK):
-        block = fewer[start : start + GRAM_BLOCK] @ fewer[start:].T
-        squares += 2.0 * block.square().sum() - block[:, :GRAM_BLOCK].square().sum()
+    for start in range(0, len(fewer), STEP):
+        block = times(fewer[start : start + STEP], fewer[start:])
+        squares += 2.0 * block.square().sum() - block[:, :STEP].square().sum()
     return squares
