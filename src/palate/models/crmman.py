@@ -24,6 +24,7 @@ from palate.graph.sharing import sharing_graph, threshold_for_degree
 from palate.models.attention import GraphAttention, Neighbourhoods
 from palate.models.base import MODELS, Batch, Embeddings, Needs, Recommender
 from palate.models.layers import FeatureTable, Projection, key_of, require_features
+from palate.models.projecting import project_through
 from palate.models.sets import LatestSets, SetAttention
 
 # Users whose sets are held at once outside training.
@@ -136,20 +137,22 @@ class CRMMAN(Recommender):
         return (self.liked,) if self.disliked is None else (self.liked, self.disliked)
 
     def semantics(self, items: Tensor) -> tuple[Tensor, Tensor]:
-        """s = mean of W_m t_m + b_m over the modalities of each of `items` (B × d_h), and which have any (B × 1)."""
+        """s = mean of W_m t_m + b_m over the modalities of each of the distinct `items` (B × d_h), and which have any (B × 1)."""
         return _mean_of_known([self.projected(name, items) for name in self.modalities])
 
     def projected(self, name: str, items: Tensor) -> tuple[Tensor, Tensor]:
-        """W_m t_m + b_m of `items` (B × d_h), and which of them have the modality (B × 1)."""
+        """W_m t_m + b_m of distinct `items` (B × d_h), and which of them have the modality (B × 1)."""
         table = self.features[key_of(name)]
         assert isinstance(table, FeatureTable)
         known = table.present.index_select(0, items).unsqueeze(1)
         # A table of which all rows are wanted, in order, is not copied.
         whole = len(items) == self.items and bool((items.diff() == 1).all())
-        return self.projections[key_of(name)](table.matrix if whole else table.rows(items)), known
+        projection = self.projections[key_of(name)]
+        assert isinstance(projection, Projection)
+        return project_through(projection, table, None if whole else items), known
 
     def item_vectors(self, items: Tensor) -> Tensor:
-        """r of `items` (B × width): s and p'' fused."""
+        """r of distinct `items` (B × width): s and p'' fused."""
         parts = [self.semantics(items)] if self.modalities else []
         if self.structure is not None:
             parts.append((F.embedding(items, self.structure()), self.structure.known.index_select(0, items)))
