@@ -16,6 +16,7 @@ from torch import Tensor
 from palate.core.errors import TrainingError
 from palate.core.seeds import torch_generator
 from palate.graph.rows import Rows
+from palate.measure.largest import largest
 from palate.models.base import Embeddings, Scorer
 
 BLOCK_BYTES = 16 * 1024 * 1024
@@ -90,7 +91,7 @@ def best_of(scores: Tensor, k: int, priorities: Priorities, users: NDArray[np.in
     Raises:
         TrainingError: when a score is NaN.
     """
-    values, items = torch.topk(scores, min(k + SPARE, scores.shape[1]), dim=1)
+    values, items = largest(scores, min(k + SPARE, scores.shape[1]))
     # Where there is a NaN, it comes first.
     refuse_nan(values[:, :1], users)
     _settle_ties(scores, values, items, k, priorities, users)
