@@ -150,3 +150,14 @@ def test_repeated_products_and_gradients_have_the_same_bits_on_two_threads() -> 
             assert torch.equal(gradient, first[1])
     finally:
         torch.set_num_threads(threads)
+
+
+@pytest.mark.parametrize("rows", [2, 4, 0])
+def test_a_table_of_another_length_is_refused(rows: int) -> None:
+    operator, _ = example(0, 5, 3, 1.0)
+    table = torch.zeros(rows, 2)
+    for product in (operator, operator.product, lambda dense: operator.product_at(dense, torch.tensor([1]))):
+        with pytest.raises(ValueError, match=f"a table of {rows} rows, not 3"):
+            product(table)
+    with pytest.raises(ValueError, match="a table of 3 rows, not 5"):
+        operator.product(torch.zeros(3, 2), transposed=True)

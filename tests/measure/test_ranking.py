@@ -172,6 +172,12 @@ def test_nobody_to_rank_for_gives_an_empty_table_of_the_right_width() -> None:
     assert found.shape == values.shape == (0, 4)
 
 
+@pytest.mark.parametrize(("items", "k"), [(0, 5), (4, 0)])
+def test_no_items_to_rank_and_no_places_give_empty_lists(items: int, k: int) -> None:
+    found, scores = top_items(Table(torch.randn(3, items)), np.arange(3), k)
+    assert found.shape == scores.shape == (3, 0)
+
+
 def test_priorities_of_some_items_are_those_among_all() -> None:
     users, generator = np.array([3, 0, 10**12]), torch.Generator().manual_seed(0)
     items = torch.randint(0, 40, (3, 7), generator=generator)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import pytest
 import torch
@@ -69,6 +71,65 @@ def edges_of(model: FREEDOM) -> NDArray[np.bool_]:
     return model.thinned.dense()[:USERS, USERS:].numpy() > 0
 
 
+@dataclass
+class Case:
+    """A model, what it was made of, and a batch.
+
+    Attributes:
+        weights: α of each modality, summing to 1.
+    """
+
+    model: FREEDOM
+    inputs: ModelInputs
+    weights: dict[str, float]
+    batch: Batch
+
+    @property
+    def terms(self) -> dict[str, Tensor]:
+        return self.model.loss(self.batch, Draws(0))
+
+    def nodes(self, edges: NDArray[np.bool_]) -> tuple[Tensor, Tensor]:
+        """h of users and items by powers of dense matrices."""
+        model, config = self.model, self.model.config
+        operator = adjacency(edges.astype(np.float64), config.degree_epsilon)
+        similar = torch.from_numpy(item_graph(self.inputs, self.weights, 3, config.degree_epsilon))
+        own = torch.cat([model.user_id, model.item_id])
+        powers = [torch.linalg.matrix_power(operator, hop) @ own for hop in range(config.layers + 1)]
+        nodes = torch.stack(powers).mean(0)
+        spread = torch.linalg.matrix_power(similar, config.item_layers) @ model.item_id
+        return nodes[:USERS], nodes[USERS:] + spread
+
+
+def case(preset: str, names: list[str], *, missing: bool, seed: int = 0, **settings: object) -> Case:
+    inputs = inputs_of(names, missing=missing, seed=seed)
+    weights = {name: place + 1.0 for place, name in enumerate(names)}
+    weighed = {"modality_weights": weights, "modal_weight": 0.3, "penalty_weight": 0.2, "dropout": 0.5}
+    model = model_of(inputs, preset, seed, **weighed, **settings)
+    model.start_epoch(Draws(seed, 1))
+    generator = np.random.default_rng(seed)
+    batch = Batch(*(torch.from_numpy(generator.integers(0, count, 12)) for count in (USERS, ITEMS, ITEMS)))
+    return Case(model, inputs, {name: weight / sum(weights.values()) for name, weight in weights.items()}, batch)
+
+
+def reference(made: Case) -> dict[str, Tensor]:
+    """The loss from its definition, over all nodes and both items of a pair."""
+    model, user, positive, negative = made.model, made.batch.users, made.batch.positives, made.batch.negatives
+    assert negative is not None
+    users, items = made.nodes(edges_of(model))
+    gap = (users[user] * (items[positive] - items[negative])).sum(1)
+    terms = {"bpr": -F.logsigmoid(gap).mean()}
+    for name, features in made.inputs.features.items():
+        table = model.features[key_of(name)]
+        assert isinstance(table, FeatureTable)
+        content = table.matrix @ model.projections[key_of(name)].T
+        present = torch.tensor(features.present)
+        both = present[positive] & present[negative]
+        each = -F.logsigmoid((users[user] * (content[positive] - content[negative])).sum(1))
+        terms[f"bpr_{name}"] = 0.3 * each[both].sum() / max(1, int(both.sum()))
+    own = (model.user_id[user], model.item_id[positive], model.item_id[negative])
+    return terms | {"penalty": 0.2 * torch.cat(own, 1).square().sum(1).mean()}
+
+
 cases = given(
     st.sampled_from(["intended", "official"]),
     st.sampled_from([["text"], ["text", "image"], ["audio", "text", "image"]]),
@@ -83,53 +144,26 @@ cases = given(
 def test_loss_gradients_and_scores_equal_the_plain_form(
     preset: str, names: list[str], missing: bool, seed: int, layers: int, item_layers: int
 ) -> None:
-    inputs = inputs_of(names, missing=missing, seed=seed)
-    weights = {name: place + 1.0 for place, name in enumerate(names)}
-    settings = {"modality_weights": weights, "modal_weight": 0.3, "penalty_weight": 0.2, "dropout": 0.5}
-    model = model_of(inputs, preset, seed, layers=layers, item_layers=item_layers, **settings)
-    model.start_epoch(Draws(seed, 1))
-    generator = np.random.default_rng(seed)
-    user, positive, negative = (torch.from_numpy(generator.integers(0, count, 12)) for count in (USERS, ITEMS, ITEMS))
-
-    total = sum(weights.values())
-    similar = torch.from_numpy(
-        item_graph(inputs, {name: weight / total for name, weight in weights.items()}, 3, model.config.degree_epsilon)
-    )
-
-    def forward(edges: NDArray[np.bool_]) -> tuple[Tensor, Tensor]:
-        operator = adjacency(edges.astype(np.float64), model.config.degree_epsilon)
-        own = torch.cat([model.user_id, model.item_id])
-        nodes = torch.stack([torch.linalg.matrix_power(operator, hop) @ own for hop in range(layers + 1)]).mean(0)
-        return nodes[:USERS], nodes[USERS:] + torch.linalg.matrix_power(similar, item_layers) @ model.item_id
-
-    users, items = forward(edges_of(model))
-    gap = (users[user] * (items[positive] - items[negative])).sum(1)
-    expected = {"bpr": -F.logsigmoid(gap).mean()}
-    for name, features in inputs.features.items():
-        table = model.features[key_of(name)]
-        assert isinstance(table, FeatureTable)
-        content = table.matrix @ model.projections[key_of(name)].T
-        present = torch.tensor(features.present)
-        both = present[positive] & present[negative]
-        each = -F.logsigmoid((users[user] * (content[positive] - content[negative])).sum(1))
-        expected[f"bpr_{name}"] = 0.3 * each[both].sum() / max(1, int(both.sum()))
-    own = (model.user_id[user], model.item_id[positive], model.item_id[negative])
-    expected["penalty"] = 0.2 * torch.cat(own, 1).square().sum(1).mean()
-
-    terms = model.loss(Batch(user, positive, negative), Draws(0))
+    made = case(preset, names, missing=missing, seed=seed, layers=layers, item_layers=item_layers)
+    terms, expected = made.terms, reference(made)
     assert set(terms) == set(expected)
     for name, value in expected.items():
         torch.testing.assert_close(terms[name], value, msg=name)
-    parameters = list(model.parameters())
+    parameters = list(made.model.parameters())
     found = torch.autograd.grad(torch.stack(list(terms.values())).sum(), parameters)
     wanted = torch.autograd.grad(torch.stack(list(expected.values())).sum(), parameters)
     for gradient, oracle in zip(found, wanted, strict=True):
         torch.testing.assert_close(gradient, oracle)
 
     # Scores are over all edges, whatever the epoch's sample.
-    users, items = forward(inputs.train.history_sum().dense().numpy() > 0)
+    users, items = made.nodes(made.inputs.train.history_sum().dense().numpy() > 0)
     chosen = torch.tensor([3, 3, 0])
-    torch.testing.assert_close(model.embed().score_block(chosen), (users[chosen] @ items.T).detach())
+    torch.testing.assert_close(made.model.embed().score_block(chosen), (users[chosen] @ items.T).detach())
+
+
+@pytest.mark.parametrize("preset", list(PRESETS))
+def test_fifty_steps_are_those_of_the_plain_form(preset: str) -> None:
+    worlds.check_fifty_steps(case(preset, ["text", "image"], missing=True), reference)
 
 
 def test_before_the_first_epoch_and_without_dropout_all_edges_are_there() -> None:

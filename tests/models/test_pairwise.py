@@ -17,8 +17,10 @@ NAMES = [f"i{item}" for item in range(20)]
 FEATURES = [worlds.features(NAMES, width=5, missing=("i3", "i4")), worlds.features(NAMES, width=3, seed=1)]
 
 
-@given(st.integers(1, 40), st.integers(1, 25), st.integers(0, 100), st.integers(1, 2))
-def test_loss_and_gradients_are_those_of_the_formula(count: int, block: int, seed: int, modalities: int) -> None:
+@given(st.integers(1, 40), st.integers(1, 25), st.integers(0, 100), st.integers(1, 2), st.booleans())
+def test_loss_and_gradients_are_those_of_the_formula(
+    count: int, block: int, seed: int, modalities: int, some: bool
+) -> None:
     tables = [FeatureTable(features) for features in FEATURES[:modalities]]
     chance = torch.Generator().manual_seed(seed)
     items, others = (torch.randint(20, (count,), generator=chance) for _ in range(2))
@@ -28,10 +30,22 @@ def test_loss_and_gradients_are_those_of_the_formula(count: int, block: int, see
     followed = [ahead, likes, *kernels]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(pairwise, "BLOCK_PAIRS", block)
-        found = content_bpr(ahead, likes, tables, kernels, items, others)
+        counted = torch.randint(2, (count,), generator=chance).bool() if some else None
+        found = content_bpr(ahead, likes, tables, kernels, items, others, counted)
         gradients = torch.autograd.grad(3 * found, followed)
     shown = sum((table.matrix[items] - table.matrix[others]) @ w.T for table, w in zip(tables, kernels, strict=True))
-    expected = -F.logsigmoid(ahead + (likes * shown).sum(1)).mean()
+    each = -F.logsigmoid(ahead + (likes * shown).sum(1))
+    expected = each.mean() if counted is None else each[counted].sum() / max(1, int(counted.sum()))
     torch.testing.assert_close(found, expected)
     for gradient, wanted in zip(gradients, torch.autograd.grad(3 * expected, followed), strict=True):
         torch.testing.assert_close(gradient, wanted)
+
+
+def test_no_pair_is_no_loss() -> None:
+    likes, none = torch.zeros(0, 4, requires_grad=True), torch.zeros(0, dtype=torch.int64)
+    kernel = torch.randn(4, 5, requires_grad=True)
+    loss = content_bpr(None, likes, [FeatureTable(FEATURES[0])], [kernel], none, none)
+    loss.backward()
+    assert loss.item() == 0
+    assert kernel.grad is not None
+    assert not kernel.grad.any()

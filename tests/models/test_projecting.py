@@ -12,11 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import worlds
+from palate.core.dense import times
 from palate.core.seeds import Draws
 from palate.encode.features import Features
 from palate.models import projecting
 from palate.models.base import Batch
-from palate.core.dense import times
 from palate.models.layers import FeatureTable, Projection
 from palate.models.projecting import project, project_through
 from palate.models.vbpr import VBPR, VBPRConfig

@@ -10,7 +10,6 @@ from torch.nn import functional as F
 
 from palate.core.gradients import once
 
-
 # Numbers of rows that differ from batch to batch are filled up to a multiple of this, or worked on so many at a time.
 STEP = 128
 

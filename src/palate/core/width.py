@@ -21,6 +21,7 @@ from torch.nn import functional as F
 
 from palate.core.dense import linear, plain_linear
 from palate.core.errors import ConfigError
+from palate.core.gradients import once
 
 _group: dist.ProcessGroup | None = None
 
@@ -59,6 +60,7 @@ class _Share(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        once()
         total = gradients[0].contiguous().clone()
         dist.all_reduce(total, group=_group)
         return total
@@ -74,6 +76,7 @@ class _Gather(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        once()
         total = gradients[0].contiguous().clone()
         dist.all_reduce(total, group=_group)
         first = first_column(ctx.columns)
@@ -83,6 +86,7 @@ class _Gather(torch.autograd.Function):
 class _Whole(_Gather):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        once()
         first = first_column(ctx.columns)
         return gradients[0][..., first : first + ctx.columns]
 

@@ -22,13 +22,14 @@ warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta 
 
 class _Product(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, dense: Tensor, operator: SparseOperator) -> Tensor:
-        ctx.operator = operator
-        return operator.product(dense)
+    def forward(ctx: Any, dense: Tensor, operator: SparseOperator, transposed: bool) -> Tensor:
+        ctx.operator, ctx.transposed = operator, transposed
+        return operator.product(dense, transposed=transposed)
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
-        return ctx.operator.product(gradients[0], transposed=True), None
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
+        # The function itself, so that this derivative has one too.
+        return _Product.apply(gradients[0], ctx.operator, not ctx.transposed), None, None
 
 
 class SparseOperator(nn.Module):
@@ -76,16 +77,26 @@ class SparseOperator(nn.Module):
 
     def forward(self, dense: Tensor) -> Tensor:
         """M X, differentiable in X."""
-        return _Product.apply(dense, self)
+        return _Product.apply(dense, self, False)
 
     @torch.no_grad()
     def product(self, dense: Tensor, *, transposed: bool = False) -> Tensor:
-        """M X, or Mᵀ X, as a new tensor that autograd does not follow."""
+        """M X, or Mᵀ X, as a new tensor that autograd does not follow.
+
+        Raises:
+            ValueError: when X has another number of rows than M (or Mᵀ) has columns.
+        """
+        self._check(dense, self.shape[0 if transposed else 1])
         return weighted_sums(*self._stored(transposed), dense)
 
     @torch.no_grad()
     def product_at(self, dense: Tensor, rows: Tensor) -> Tensor:
-        """The rows `rows` (int64) of M X, without forming the others; autograd does not follow."""
+        """The rows `rows` (int64) of M X, without forming the others; autograd does not follow.
+
+        Raises:
+            ValueError: when X has another number of rows than M has columns.
+        """
+        self._check(dense, self.shape[1])
         pointer, columns, values = self._stored(False)
         first = pointer.index_select(0, rows)
         lengths = pointer.index_select(0, rows + 1) - first
@@ -114,6 +125,11 @@ class SparseOperator(nn.Module):
         entries = torch.from_numpy(np.flatnonzero(met.numpy())) if met.is_cpu else met.nonzero().squeeze(1)
         before = F.pad(met.cumsum(0, dtype=pointer.dtype), (1, 0)).index_select(0, pointer)
         return weighted_sums(before, source.index_select(0, entries), values.index_select(0, entries), dense)
+
+    def _check(self, dense: Tensor, wanted: int) -> None:
+        # The kernel itself reads no row beyond the table, but takes one that is too long.
+        if len(dense) != wanted:
+            raise ValueError(f"a sparse matrix of {self.shape} meets a table of {len(dense)} rows, not {wanted}")
 
     def dense(self) -> Tensor:
         """M as a dense tensor (small graphs and tests)."""

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from palate.core.gradients import once
 from palate.core.width import total
 from palate.graph.operator import weighted_sums
 
@@ -41,6 +42,7 @@ class _InnerAt(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, None]:
+        once()
         left, right, pointer, columns = ctx.saved_tensors
         values = gradients[0].flatten()
         of_left = weighted_sums(pointer, columns, values, right)

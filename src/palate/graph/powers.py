@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from palate.core.gradients import once
 from palate.graph.operator import SparseOperator
 
 
@@ -22,6 +23,7 @@ class _Mean(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
+        once()
         total = _horner(ctx.operator, gradients[0], ctx.highest, transposed=True)
         return total.div_(ctx.highest + 1), None, None
 
@@ -41,6 +43,7 @@ class _MeanAt(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None]:
+        once()
         of_mean, of_own = gradients
         operator: SparseOperator = ctx.operator
         distinct, place = ctx.saved_tensors

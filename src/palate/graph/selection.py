@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from palate.core.gradients import once
 from palate.graph.operator import SparseOperator
 
 
@@ -19,6 +20,7 @@ class _ProductAt(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
+        once()
         (rows,) = ctx.saved_tensors
         return ctx.operator.product_from(gradients[0], rows), None, None
 

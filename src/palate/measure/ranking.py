@@ -91,6 +91,9 @@ def best_of(scores: Tensor, k: int, priorities: Priorities, users: NDArray[np.in
     Raises:
         TrainingError: when a score is NaN.
     """
+    if k == 0:
+        none = scores.new_empty(len(scores), 0)
+        return none.long(), none
     values, items = largest(scores, min(k + SPARE, scores.shape[1]))
     # Where there is a NaN, it comes first.
     refuse_nan(values[:, :1], users)

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from palate.core.errors import ConfigError
+from palate.core.gradients import once
 from palate.core.width import ColumnLinear, inner
 from palate.graph.operator import weighted_sums
 from palate.graph.pairs import products_at
@@ -36,6 +37,7 @@ class _Shares(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, None]:
+        once()
         shares, rising = ctx.saved_tensors
         graph: Neighbourhoods = ctx.graph
         of_logits = shares * gradients[0]
@@ -56,6 +58,7 @@ class _WeightedSum(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, None]:
+        once()
         weights, rows = ctx.saved_tensors
         graph: Neighbourhoods = ctx.graph
         of_weights: list[Tensor] = []

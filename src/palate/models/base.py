@@ -15,11 +15,11 @@ import torch
 from torch import Tensor, nn
 
 from palate.core.config import Config
+from palate.core.dense import times
 from palate.core.registry import Registry
 from palate.core.search import Space
 from palate.core.seeds import Draws
 from palate.dataset.inputs import ModelInputs
-from palate.core.dense import times
 
 
 @dataclass(frozen=True)

@@ -137,7 +137,8 @@ class CRMMAN(Recommender):
         return (self.liked,) if self.disliked is None else (self.liked, self.disliked)
 
     def semantics(self, items: Tensor) -> tuple[Tensor, Tensor]:
-        """s = mean of W_m t_m + b_m over the modalities of each of the distinct `items` (B × d_h), and which have any (B × 1)."""
+        """s = mean of W_m t_m + b_m over the modalities of each of `items` (B × d_h, distinct), and which have any
+        (B × 1)."""
         return _mean_of_known([self.projected(name, items) for name in self.modalities])
 
     def projected(self, name: str, items: Tensor) -> tuple[Tensor, Tensor]:

@@ -29,6 +29,7 @@ from palate.graph.selection import product_at
 from palate.models.base import MODELS, Batch, Embeddings, Needs, Recommender
 from palate.models.layers import FeatureTable, key_of, node_table, require_features
 from palate.models.losses import batch_squared, bpr
+from palate.models.pairwise import content_bpr
 from palate.models.projecting import project
 
 
@@ -144,23 +145,26 @@ class FREEDOM(Recommender):
         similar = self.similar_items(distinct).index_select(0, place)
         terms = {"bpr": bpr(user, *(behaviour + similar).chunk(2))}
         for name in self.modalities if config.modal_weight else ():
-            content, present = self.project(name, distinct)
-            liked, other = content.index_select(0, place).chunk(2)
-            if present is not None:
-                here, there = present.index_select(0, place).chunk(2)
-                present = here * there
-            terms[f"bpr_{name}"] = config.modal_weight * bpr(user, liked, other, present)
+            table, kernel = self.content(name)
+            here, there = (table.present_rows(items) for items in (batch.positives, batch.negatives))
+            both = None if here is None or there is None else here * there
+            if config.train_features:
+                liked, other = project(table, distinct, kernel).index_select(0, place).chunk(2)
+                term = bpr(user, liked, other, both)
+            else:
+                term = content_bpr(None, user, [table], [kernel], batch.positives, batch.negatives, both)
+            terms[f"bpr_{name}"] = config.modal_weight * term
         terms["penalty"] = config.penalty_weight * batch_squared(*own.chunk(3))
         return terms
 
-    def project(self, name: str, items: Tensor) -> tuple[Tensor, Tensor | None]:
-        """h_m = X_m W_m of distinct items (B × d), and which of them have this modality (None: all).
+    def content(self, name: str) -> tuple[FeatureTable, Tensor]:
+        """X_m (I × D) and W_m (d × D) of h_m = X_m W_m.
 
         The paper adds b_m, which is the same for both items of a pair and cancels.
         """
         table = self.features[key_of(name)]
         assert isinstance(table, FeatureTable)
-        return project(table, items, self.projections[key_of(name)]), table.present_rows(items)
+        return table, self.projections[key_of(name)]
 
     @torch.inference_mode()
     def embed(self) -> Embeddings:

@@ -27,7 +27,14 @@ BLOCK_PAIRS = 256
 class _ContentBPR(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, ahead: Tensor, likes: Tensor, items: Tensor, others: Tensor, matrices: list[Tensor], *kernels: Tensor
+        ctx: Any,
+        ahead: Tensor,
+        likes: Tensor,
+        items: Tensor,
+        others: Tensor,
+        weights: Tensor,
+        matrices: list[Tensor],
+        *kernels: Tensor,
     ) -> Tensor:
         count = len(items)
         loss = ahead.new_zeros(())
@@ -45,8 +52,8 @@ class _ContentBPR(torch.autograd.Function):
             shown = _total([times(kernel, rows, common) for kernel, rows in zip(kernels, differences, strict=True)]).T
             liked = likes[part]
             score = ahead[part] + inner(liked, shown)
-            loss += F.softplus(-score).sum()
-            slope = torch.sigmoid(-score).div_(-count)
+            loss += torch.dot(F.softplus(-score), weights[part])
+            slope = torch.sigmoid(-score).mul_(weights[part]).neg_()
             of_ahead[part] = slope
             slope = slope.unsqueeze(1)
             torch.mul(slope, shown, out=of_likes[part])
@@ -54,13 +61,13 @@ class _ContentBPR(torch.autograd.Function):
             for total, rows in zip(of_kernels, differences, strict=True):
                 total += times(of_shown, rows.T, common)
         ctx.save_for_backward(of_ahead, of_likes, *of_kernels)
-        return loss / max(1, count)
+        return loss
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         once()
         of_ahead, of_likes, *of_kernels = (saved * gradients[0] for saved in ctx.saved_tensors)
-        return of_ahead, of_likes, None, None, None, *of_kernels
+        return of_ahead, of_likes, None, None, None, None, *of_kernels
 
 
 def _total(parts: list[Tensor]) -> Tensor:
@@ -71,28 +78,33 @@ def _total(parts: list[Tensor]) -> Tensor:
 
 
 def content_bpr(
-    ahead: Tensor,
+    ahead: Tensor | None,
     likes: Tensor,
     tables: Sequence[FeatureTable],
     kernels: Sequence[Tensor],
     items: Tensor,
     others: Tensor,
+    counted: Tensor | None = None,
 ) -> Tensor:
     """-mean log σ(a_b + l_b · Σ_m W_m (X_m[i_b] - X_m[j_b])), differentiable once in a, l and W; 0 without a pair.
 
     Args:
-        ahead: a, B: by how much i is ahead of j without content.
+        ahead: a, B: by how much i is ahead of j without content; None: not at all.
         likes: l, B × d.
         tables: X_m, I × D_m, frozen.
         kernels: W_m, d × D_m.
         items, others: i and j, int64, B; an item may come several times.
+        counted: B, 1 for pairs that count and 0 for pairs to leave out; None counts all.
 
     Source: Rendle et al., UAI 2009, with the scores of He & McAuley, AAAI 2016, equation 4.
     """
-    if not ahead.is_cpu:
+    ahead = likes.new_zeros(len(likes)) if ahead is None else ahead
+    weights = likes.new_ones(len(likes)) if counted is None else counted.to(likes.dtype)
+    weights = weights / weights.sum().clamp_min(1.0)
+    if not likes.is_cpu:
         shown = [
             F.linear(table.rows(items) - table.rows(others), kernel)
             for table, kernel in zip(tables, kernels, strict=True)
         ]
-        return F.softplus(-(ahead + inner(likes, torch.stack(shown).sum(0)))).sum() / max(1, len(items))
-    return _ContentBPR.apply(ahead, likes, items, others, [table.matrix for table in tables], *kernels)
+        return torch.dot(F.softplus(-(ahead + inner(likes, torch.stack(shown).sum(0)))), weights)
+    return _ContentBPR.apply(ahead, likes, items, others, weights, [table.matrix for table in tables], *kernels)

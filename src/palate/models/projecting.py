@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from palate.core.dense import times
+from palate.core.gradients import once
 from palate.models.layers import FeatureTable, Projection
 
 # Rows gathered at once: at a width of 4096 these are 2 MB, which stay in the processor's cache.
@@ -33,6 +34,7 @@ class _Projected(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor | None, None]:
+        once()
         gradient, (weight, matrix, items), trained = gradients[0], ctx.saved_tensors, ctx.needs_input_grad[1]
         if items is None:
             return times(gradient.T, matrix.T), times(gradient, weight.T) if trained else None, None

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from palate.core.gradients import once
 from palate.core.width import ColumnLinear
 from palate.graph.operator import weighted_sums
 from palate.graph.rows import Rows
@@ -293,6 +294,7 @@ class _MeanAttention(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
+        once()
         table, *saved = ctx.saved_tensors
         heads: int = ctx.heads
         kept = iter(saved)
