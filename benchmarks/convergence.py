@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from benchmarks.processes import found_by
+from benchmarks.processes import found_by, write
 
 if TYPE_CHECKING:
     from palate.dataset.dataset import Dataset
@@ -182,6 +182,7 @@ def main() -> None:
         print(json.dumps(measure(asked.data[0], asked.model[0], read_assignments(asked.set), asked.started)))
         return
     results: list[dict[str, Any]] = []
+    failed: list[str] = []
     print(HEAD, flush=True)
     for folder in asked.data:
         for name in asked.model or NAMES:
@@ -189,12 +190,14 @@ def main() -> None:
             words += ["--started", repr(time.time())]
             found = found_by("benchmarks.convergence", *words, threads=asked.threads)
             if found is None:
-                print(f"{name} on {folder} failed", file=sys.stderr)
+                failed.append(f"{name} on {folder}")
                 continue
             results.append(found)
             print(row(found), flush=True)
-    if asked.out:
-        asked.out.write_text(json.dumps(results, indent=2))
+            if asked.out:
+                write(asked.out, results)
+    if failed:
+        sys.exit(f"failed: {', '.join(failed)}")
 
 
 if __name__ == "__main__":

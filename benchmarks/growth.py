@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benchmarks.interactions import pairs, sizes
-from benchmarks.processes import found_by
+from benchmarks.processes import found_by, write
 
 if TYPE_CHECKING:
     from palate.dataset.inputs import ModelInputs
@@ -169,6 +169,12 @@ def row(found: dict[str, Any]) -> str:
     return "| " + " | ".join(cells) + " |"
 
 
+def told(fitted: Sequence[dict[str, Any]]) -> str:
+    """The fitted exponents in words."""
+    each = (f"{one['model']} {one['step']:.2f} and {one['memory']:.2f}" for one in fitted)
+    return f"Fitted exponents of a step's CPU time, and of memory beyond the bare process: {', '.join(each)}."
+
+
 HEAD = (
     "| model | interactions | nodes | steps run | s a step | CPU s | s to start an epoch | s to build | peak MB |\n"
     "|---|---|---|---|---|---|---|---|---|"
@@ -190,6 +196,7 @@ def main() -> None:
         print(json.dumps(measure(asked.model[0], int(asked.interactions[0]), asked.steps, asked.seconds)))
         return
     results: list[dict[str, Any]] = []
+    failed: list[str] = []
     print(HEAD, flush=True)
     for name in asked.model:
         for count in asked.interactions:
@@ -197,15 +204,15 @@ def main() -> None:
             words += ["--steps", str(asked.steps), "--seconds", str(asked.seconds)]
             found = found_by("benchmarks.growth", *words, threads=asked.threads)
             if found is None:
-                print(f"{name} at {count:,.0f} interactions failed", file=sys.stderr)
+                failed.append(f"{name} at {count:,.0f} interactions")
                 continue
             results.append(found)
             print(row(found), flush=True)
-    fitted = exponents(results)
-    for each in fitted:
-        print(f"{each['model']}: step time ~ E^{each['step']:.2f}, memory ~ E^{each['memory']:.2f}")
-    if asked.out:
-        asked.out.write_text(json.dumps({"sizes": results, "exponents": fitted}, indent=2))
+            if asked.out:
+                write(asked.out, {"sizes": results, "exponents": exponents(results)})
+    print(told(exponents(results)))
+    if failed:
+        sys.exit(f"failed: {', '.join(failed)}")
 
 
 if __name__ == "__main__":

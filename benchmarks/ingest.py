@@ -10,7 +10,6 @@ begins with are timed on the catalogue that came of it.
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import tempfile
 from dataclasses import asdict
@@ -22,7 +21,7 @@ import numpy as np
 import polars as pl
 
 from benchmarks.interactions import pairs
-from benchmarks.processes import run
+from benchmarks.processes import run, write
 
 ROWS_PER_USER, ROWS_PER_ITEM = 10, 50
 REPEATED = 0.02
@@ -117,7 +116,7 @@ def main() -> None:
         found = measure(int(asked.rows), asked.flaws, Path(folder))
     print(text(found))
     if asked.out:
-        asked.out.write_text(json.dumps(found, indent=2))
+        write(asked.out, found)
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 
@@ -65,6 +66,11 @@ def found_by(module: str, *words: str, threads: int = 0) -> dict[str, Any] | Non
     environment = {"OMP_NUM_THREADS": str(threads)} if threads else None
     done = run([sys.executable, "-m", module, *words], environment)
     return None if done.code else json.loads(done.said)
+
+
+def write(path: Path, results: object) -> None:
+    """Results as JSON, in place of what was there."""
+    path.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

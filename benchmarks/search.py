@@ -9,7 +9,6 @@ like, whose recall faiss measures on the vectors it is given. Every query leaves
 from __future__ import annotations
 
 import argparse
-import json
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -19,6 +18,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from benchmarks.processes import write
 from palate.core.errors import ConfigError
 from palate.graph.rows import Rows
 from palate.recommend.index import ExactIndex, FaissIndex, Index
@@ -151,7 +151,7 @@ def main() -> None:
     print(HEAD)
     results = [found for items in asked.items for found in run(items, asked.queries)]
     if asked.out:
-        asked.out.write_text(json.dumps(results, indent=2))
+        write(asked.out, results)
 
 
 if __name__ == "__main__":

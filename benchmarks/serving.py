@@ -201,7 +201,7 @@ def main() -> None:
     print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f} before it began\n\n{HEAD}", flush=True)
     results = [found for items in asked.items for found in run(items, asked.clients, asked.seconds)]
     if asked.out:
-        asked.out.write_text(json.dumps(results, indent=2))
+        processes.write(asked.out, results)
 
 
 if __name__ == "__main__":

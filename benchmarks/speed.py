@@ -1,10 +1,13 @@
 """Cost of an epoch, of an evaluation and of set-up, and peak memory, for every model on the Baby-shaped world.
 
-    python -m benchmarks.speed [--model lightgcn "bm3 official" …] [--epochs 5] [--threads N] [--out FILE.json]
+    python -m benchmarks.speed [--model lightgcn "bm3 official" …] [--epochs 5] [--threads N] [--no-plain]
+                               [--out FILE.json]
 
 Each model runs in a process of its own, so that its peak memory is its own. Costs are CPU seconds of all threads, also
-in U, the machine's own unit; `reference` is the field's toolbox in its U. U is measured before and after each model, in
-fresh processes: in one that has trained, the C library hands out memory without the page faults that are part of U.
+in U, the machine's own unit. They are compared with the field's toolbox (`benchmarks.reference`: in its U, and in its
+CPU seconds), and with the plain form of the same model in the same run (`benchmarks.plain`). U is measured before and
+after each model, in fresh processes: in one that has trained, the C library hands out memory without the page faults
+that are part of U. The file is written anew after each model; a model that fails is told in the end.
 """
 
 from __future__ import annotations
@@ -19,10 +22,11 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from benchmarks.processes import found_by
+from benchmarks.processes import found_by, write
+from benchmarks.reference import EVALUATION, EVALUATION_FACTOR, PLAIN, REFERENCE, UNIT_CPU
 
 NAMES = ("lightgcn", "bpr", "vbpr", "bm3", "bm3 official", "lgmrec", "lgmrec official", "mmgcn", "mmgcn official",
-         "alignrec", "alignrec official", "freedom", "crmman")  # fmt: skip
+         "alignrec", "alignrec official", "freedom", "freedom official", "crmman")  # fmt: skip
 BATCH, SEED = 2048, 0
 
 
@@ -30,7 +34,7 @@ def measure(name: str, epochs: int) -> dict[str, Any]:
     """One model, in this process."""
     import torch
 
-    from benchmarks.machine import bandwidth, matrix_rate, median_cost
+    from benchmarks.machine import bandwidth, matrix_rate, median_cost, processor
     from benchmarks.roofline import work_of
     from benchmarks.world import JOINT, baby_shaped
     from palate.core.seeds import Draws
@@ -79,6 +83,7 @@ def measure(name: str, epochs: int) -> dict[str, Any]:
         "model": name,
         "epoch_wall": wall,
         "epoch_cpu": cpu,
+        "evaluated_users": int((world.held_out.lengths > 0).sum()),
         "evaluation_wall": evaluation.wall,
         "evaluation_cpu": evaluation.cpu,
         "set_up_wall": set_up[0],
@@ -88,6 +93,7 @@ def measure(name: str, epochs: int) -> dict[str, Any]:
         "steps": whole.steps,
         "roofline_seconds": whole.steps * work.seconds(speed["bandwidth_gb_s"] * 1e9, speed["matrix_gflop_s"] * 1e9),
         "threads": torch.get_num_threads(),
+        "cpu": processor(),
         **speed,
     }
 
@@ -102,46 +108,94 @@ def in_units(found: dict[str, Any], unit: float) -> dict[str, float]:
 
 
 def row(found: dict[str, Any]) -> str:
-    """One line of the table."""
-    from benchmarks.reference import MEMORY_SHARE, OTHER_MEMORY_SHARE, REFERENCE, UNIT_CPU
-
-    name = found["model"]
+    """One line of the table of costs."""
     cells = [
-        name,
+        found["model"],
         f"{found['epoch_wall']:.2f}",
         f"{found['epoch_cpu']:.2f}",
+        f"{found['unit_cpu']:.3f}",
         f"{found['epoch_units']:.0f}",
         f"{found['roofline_seconds']:.2f}",
         f"{found['set_up_wall']:.2f}",
-        f"{found['peak_mb']:.0f}",
+        f"{found['peak_mb']:,.0f}",
     ]
-    if name in REFERENCE:
-        units, memory, factor = REFERENCE[name]
-        share = MEMORY_SHARE.get(name, OTHER_MEMORY_SHARE)
-        cells += [
-            f"{units:.0f}",
-            f"{units / found['epoch_units']:.1f}× (bar {factor:g}×)",
-            f"{units * UNIT_CPU / found['epoch_cpu']:.1f}×",
-            f"{found['peak_mb'] / memory:.2f} (bar {share})",
-        ]
-    else:
-        cells += ["", "", "", ""]
+    return "| " + " | ".join(cells) + " |"
+
+
+def comparison(found: dict[str, Any]) -> str:
+    """One line of the table of comparisons; "" for a model that there is nothing to compare with."""
+    if found["model"] not in REFERENCE:
+        return ""
+    units, memory, factor, share = REFERENCE[found["model"]]
+    plain = found.get("plain_epoch_cpu")
+    cells = [
+        found["model"],
+        f"{factor:g}×",
+        "" if plain is None else f"{plain:.1f}",
+        "" if plain is None else f"**{plain / found['epoch_cpu']:.1f}×**",
+        f"{units * UNIT_CPU / found['epoch_cpu']:.1f}×",
+        f"{units / found['epoch_units']:.1f}×",
+        f"{found['peak_mb'] / memory:.2f}" + ("" if share is None else f" (bar {share:g})"),
+    ]
     return "| " + " | ".join(cells) + " |"
 
 
 HEAD = (
-    "| model | s an epoch | CPU s | U | roofline s | set-up s | peak MB | reference U | faster in U | in CPU s |"
-    " memory |\n"
-    "|---|---|---|---|---|---|---|---|---|---|---|"
+    "| model | s an epoch | CPU s | U in CPU s | cost in U | roofline s | set-up s | peak MB |\n"
+    "|---|---|---|---|---|---|---|---|"
+)
+COMPARED = (
+    "| model | bar | plain form, CPU s | faster than it | than the toolbox, in CPU s | in U | of its memory |\n"
+    "|---|---|---|---|---|---|---|"
 )
 
 
+def evaluation(found: dict[str, Any]) -> str:
+    """What one full evaluation costs, with the vectors of a model."""
+    seconds = found["evaluation_cpu"]
+    plain = found.get("plain_evaluation_cpu")
+    compared = [] if plain is None else [f"{plain / seconds:.1f}× faster than the plain form ({plain:.1f} CPU s)"]
+    compared += [
+        f"{EVALUATION * UNIT_CPU / seconds:.1f}× faster than the toolbox in CPU s",
+        f"{EVALUATION / found['evaluation_units']:.1f}× in U (bar {EVALUATION_FACTOR:g}×)",
+    ]
+    return (
+        f"One full evaluation of {found['evaluated_users']:,} users ({found['model']}'s vectors): {seconds:.2f} CPU s, "
+        f"{found['evaluation_units']:.0f} U; {', '.join(compared)}."
+    )
+
+
+def machine(found: dict[str, Any]) -> str:
+    """What the machine can do, as measured beside a model."""
+    rates = f"{found['bandwidth_gb_s']:.0f} GB/s, {found['matrix_gflop_s']:.0f} GFLOP/s"
+    return f"{found['cpu']}; {found['threads']} thread{'s' * (found['threads'] > 1)}: {rates}."
+
+
+def page(results: list[dict[str, Any]]) -> str:
+    """Everything as Markdown."""
+    first = next((each for each in results if each["model"] == "lightgcn"), results[0])
+    compared = [line for line in map(comparison, results) if line]
+    costs = [HEAD, *map(row, results)]
+    return "\n".join([machine(first), "", *costs, "", COMPARED, *compared, "", evaluation(first)])
+
+
+def measured(name: str, epochs: int, threads: int) -> dict[str, Any] | None:
+    """One model in a process of its own, and U before and after it; None when any of them failed."""
+    before = found_by("benchmarks.machine", threads=threads)
+    found = found_by("benchmarks.speed", "--here", "--model", name, "--epochs", str(epochs), threads=threads)
+    after = found_by("benchmarks.machine", threads=threads)
+    if found is None or before is None or after is None:
+        return None
+    return found | in_units(found, (before["unit_cpu"] + after["unit_cpu"]) / 2)
+
+
 def main() -> None:
-    """Measure each model in a process of its own and print the table."""
+    """Measure each model in a process of its own and print the tables."""
     reader = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    reader.add_argument("--model", nargs="+", choices=NAMES, help="default: all")
+    reader.add_argument("--model", nargs="+", choices=NAMES, default=list(NAMES), help="default: all")
     reader.add_argument("--epochs", type=int, default=5, help="measured epochs after one to warm up")
     reader.add_argument("--threads", type=int, default=0, help="0: all cores")
+    reader.add_argument("--no-plain", action="store_true", help="leave the plain forms out")
     reader.add_argument("--out", type=Path, help="JSON file")
     reader.add_argument("--here", action="store_true", help=argparse.SUPPRESS)
     asked = reader.parse_args()
@@ -149,31 +203,32 @@ def main() -> None:
         print(json.dumps(measure(asked.model[0], asked.epochs)))
         return
     results: list[dict[str, Any]] = []
+    failed: list[str] = []
+    plain: dict[str, dict[str, Any] | None] = {}
     print(HEAD, flush=True)
-    for name in asked.model or NAMES:
-        before = found_by("benchmarks.machine", threads=asked.threads)
-        found = found_by(
-            "benchmarks.speed", "--here", "--model", name, "--epochs", str(asked.epochs), threads=asked.threads
-        )
-        after = found_by("benchmarks.machine", threads=asked.threads)
-        if found is None or before is None or after is None:
-            print(f"{name}: failed", file=sys.stderr)
+    for name in asked.model:
+        found, form = measured(name, asked.epochs, asked.threads), PLAIN.get(name)
+        if found is None:
+            failed.append(name)
             continue
-        results.append(found | in_units(found, (before["unit_cpu"] + after["unit_cpu"]) / 2))
-        print(row(results[-1]), flush=True)
-    from benchmarks.reference import EVALUATION, EVALUATION_FACTOR, UNIT_CPU
-
-    for found in results[:1]:
-        faster, plainly = EVALUATION / found["evaluation_units"], EVALUATION * UNIT_CPU / found["evaluation_cpu"]
-        print(
-            f"one evaluation of {found['model']}: {found['evaluation_wall']:.2f} s, "
-            f"{found['evaluation_cpu']:.2f} CPU s, {found['evaluation_units']:.0f} U, "
-            f"{faster:.1f}× in U (bar {EVALUATION_FACTOR}×), {plainly:.1f}× in CPU s"
-        )
-        machine = f"{found['bandwidth_gb_s']:.1f} GB/s, {found['matrix_gflop_s']:.0f} GFLOP/s"
-        print(f"U = {found['unit_cpu']:.3f} CPU s; {machine}; {found['threads']} threads")
-    if asked.out:
-        asked.out.write_text(json.dumps(results, indent=2))
+        if form is not None and not asked.no_plain:
+            if form not in plain:
+                plain[form] = found_by("benchmarks.plain", "--here", "--model", form, threads=asked.threads)
+            told = plain[form]
+            if told is None:
+                failed.append(f"the plain form of {name}")
+            else:
+                found |= {
+                    f"plain_{key}": told[key] for key in ("epoch_cpu", "evaluation_cpu", "peak_mb") if key in told
+                }
+        results.append(found)
+        print(row(found), flush=True)
+        if asked.out:
+            write(asked.out, results)
+    if results:
+        print("\n" + page(results))
+    if failed:
+        sys.exit(f"failed: {', '.join(failed)}")
 
 
 if __name__ == "__main__":

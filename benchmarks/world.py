@@ -42,6 +42,8 @@ def baby_shaped(
 ) -> World:
     """Interactions with power-law popularity, each pair once, and normal features.
 
+    Every user has a train interaction, and one that is held out if there are enough of these.
+
     Args:
         widths: modality → columns; default: image 4096 and text 384.
         users, items, train, held_out: sizes.
@@ -50,8 +52,8 @@ def baby_shaped(
     generator = np.random.default_rng(seed)
     popularity = (np.arange(items) + 10.0) ** -0.8
     user, item = _pairs(generator, users, popularity / popularity.sum(), train + held_out)
-    part = generator.permutation(len(user))
-    learnt, tested = part[:train], part[train:]
+    tested = _held_out(generator, user, held_out)
+    learnt = np.setdiff1d(np.arange(len(user)), tested)
     rows = Rows.from_pairs(user[learnt], item[learnt], users, items)
     ids = tuple(map(str, range(items)))
     present = np.ones(items, dtype=np.bool_)
@@ -68,11 +70,14 @@ def baby_shaped(
 def _pairs(
     generator: np.random.Generator, users: int, popularity: NDArray[np.float64], wanted: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Distinct pairs; every user has at least one."""
+    """Distinct pairs; every user has at least two."""
     items = len(popularity)
     activity = (np.arange(users) + 20.0) ** -0.5
     order = generator.permutation(items)
-    keys = np.arange(users) * items + order[generator.choice(items, users, p=popularity)]
+    first = generator.choice(items, users, p=popularity)
+    second = generator.choice(items, users, p=popularity)
+    second = np.where(second == first, (first + 1) % items, second)
+    keys = np.concatenate([np.arange(users) * items + order[either] for either in (first, second)])
     while len(keys) < wanted:
         more = wanted - len(keys)
         user = generator.choice(users, 2 * more, p=activity / activity.sum())
@@ -80,3 +85,13 @@ def _pairs(
         fresh = np.setdiff1d(user * items + item, keys)
         keys = np.concatenate([keys, generator.permutation(fresh)[:more]])
     return keys // items, keys % items
+
+
+def _held_out(generator: np.random.Generator, user: NDArray[np.int64], wanted: int) -> NDArray[np.int64]:
+    """Places of so many pairs: one of each user first, then others, but never a user's last one."""
+    shuffled = generator.permutation(len(user))
+    order = shuffled[np.argsort(user[shuffled], kind="stable")]
+    counts = np.bincount(user)
+    rank = np.arange(len(user)) - np.repeat(np.cumsum(counts) - counts, counts)
+    firsts, others = (generator.permutation(order[ranks]) for ranks in (rank == 0, rank >= 2))
+    return np.concatenate([firsts, others])[:wanted]

@@ -7,6 +7,7 @@ import torch
 from benchmarks.roofline import Work, work_of
 
 import worlds
+from palate.core.dense import STEP
 from palate.core.seeds import Draws
 from palate.models import MODELS
 from palate.models.base import Batch, Recommender
@@ -32,10 +33,20 @@ def test_propagation_is_counted_on_top_of_what_adam_moves() -> None:
 
 
 def test_products_in_place_and_with_vectors_are_counted() -> None:
-    anchors = torch.nn.Linear(3, 6, bias=False)
-    candidates = torch.randn(8, 3)
-    ones = torch.ones(6), torch.ones(8)
-    work = work_of(anchors, lambda: log_sum_exp(anchors.weight, candidates, *ones))
-    pairs = 6 * 8
-    # The scores, their sums, and what each of the two tables is told.
-    assert work.flops == 2 * pairs * 3 + 2 * pairs + 2 * (2 * pairs * 3)
+    layer = torch.nn.Linear(3, 6, bias=False)
+    total, rows = torch.zeros(6, 8), torch.randn(3, 8)
+
+    def step() -> torch.Tensor:
+        with torch.no_grad():
+            total.addmm_(layer.weight, rows)
+            total.mv(torch.ones(8))
+        return layer.weight.sum()
+
+    assert work_of(layer, step).flops == 2 * 6 * 3 * 8 + 2 * 6 * 8
+
+
+def test_the_contrast_is_counted_with_the_candidates_that_fill_it_up() -> None:
+    anchors, candidates = torch.nn.Linear(3, 6, bias=False), torch.randn(8, 3)
+    work = work_of(anchors, lambda: log_sum_exp(anchors.weight, candidates, torch.ones(6), torch.ones(8)))
+    # The scores, their sums beside what anchors are told, and what candidates are told.
+    assert work.flops == 2 * 6 * STEP * (3 + 4 + 3)
