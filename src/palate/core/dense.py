@@ -12,6 +12,8 @@ from palate.core.gradients import once
 
 # Numbers of rows that differ from batch to batch are filled up to a multiple of this, or worked on so many at a time.
 STEP = 128
+# Whether this build of torch has the kernel.
+KERNEL = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
 
 
 def times(left: Tensor, right: Tensor, common: bool = True) -> Tensor:
@@ -42,7 +44,7 @@ def _whole(matrix: Tensor) -> Tensor:
 
 
 def _fast(rows: Tensor) -> bool:
-    return rows.is_cpu and rows.dtype == torch.float32 and torch.backends.mkldnn.is_available()
+    return KERNEL and rows.is_cpu and rows.dtype == torch.float32
 
 
 class _Linear(torch.autograd.Function):
