@@ -1,6 +1,7 @@
 """Seconds from the start of a training process until its validation Recall@20 is within 1 % of the best it will reach.
 
-    python -m benchmarks.convergence --data CAT … [--model NAME …] [--set epochs=30 …] [--threads 1] [--out FILE.json]
+    python -m benchmarks.convergence --data CAT … [--model NAME …] [--set epochs=30 …] [--threads 1]
+                                  [--out FILE.json [--add]]
 
 Each (catalogue, model) is trained in a process of its own, as `palate train` does it: what counts are importing,
 loading, building the model, epochs, validations and checkpoints. Settings are those of recipes/MODEL/CATALOGUE.yaml
@@ -20,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from benchmarks.processes import found_by, write
+from benchmarks.processes import added, found_by, kept, write
 
 if TYPE_CHECKING:
     from palate.dataset.dataset import Dataset
@@ -100,6 +101,7 @@ def measure(folder: Path, name: str, settings: dict[str, Any], started: float) -
         "model": name,
         "recipe": f"{name}/{path.name}" if path.is_file() else None,
         "settings": {**own, **settings},
+        "asked": settings,
         "seconds": first.seconds,
         "cpu": first.cpu,
         "epoch": first.epoch,
@@ -143,10 +145,11 @@ def load(folder: Path, settings: SplitConfig, features: list[str] | None, *, mod
 
 
 def row(found: dict[str, Any]) -> str:
-    """One line of the table."""
+    """One line of the table; settings that were given are told, but for the number of epochs, which has a column."""
+    given = " ".join(f"{key}={value}" for key, value in found["asked"].items() if key != "epochs")
     cells = [
         found["data"],
-        found["model"],
+        found["model"] + (f", `{given}`" if given else ""),
         f"{found['seconds']:.1f}",
         f"{found['cpu']:.1f}",
         str(found["epoch"]),
@@ -176,12 +179,13 @@ def main() -> None:
     reader.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE", help="over those of the recipe")
     reader.add_argument("--threads", type=int, default=0, help="0: all cores")
     reader.add_argument("--out", type=Path, help="JSON file")
+    reader.add_argument("--add", action="store_true", help="keep what the file has of others")
     reader.add_argument("--started", type=float, help=argparse.SUPPRESS)
     asked = reader.parse_args()
     if asked.started:
         print(json.dumps(measure(asked.data[0], asked.model[0], read_assignments(asked.set), asked.started)))
         return
-    results: list[dict[str, Any]] = []
+    results = kept(asked.out, asked.add)
     failed: list[str] = []
     print(HEAD, flush=True)
     for folder in asked.data:
@@ -192,7 +196,7 @@ def main() -> None:
             if found is None:
                 failed.append(f"{name} on {folder}")
                 continue
-            results.append(found)
+            added(results, found, "data", "model", "asked")
             print(row(found), flush=True)
             if asked.out:
                 write(asked.out, results)

@@ -73,5 +73,19 @@ def write(path: Path, results: object) -> None:
     path.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
 
 
+def kept(path: Path | None, add: bool) -> list[dict[str, Any]]:
+    """The results that a file has, where new ones are to be added to them; else none."""
+    return json.loads(path.read_text(encoding="utf-8")) if add and path is not None and path.is_file() else []
+
+
+def added(results: list[dict[str, Any]], found: dict[str, Any], *keys: str) -> None:
+    """Put a result in place of the one of the same `keys`, or at the end."""
+    for place, other in enumerate(results):
+        if all(other.get(key) == found.get(key) for key in keys):
+            results[place] = found
+            return
+    results.append(found)
+
+
 if __name__ == "__main__":
     print(json.dumps(asdict(measured(sys.argv[1:]))))

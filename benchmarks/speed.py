@@ -1,7 +1,7 @@
 """Cost of an epoch, of an evaluation and of set-up, and peak memory, for every model on the Baby-shaped world.
 
     python -m benchmarks.speed [--model lightgcn "bm3 official" …] [--epochs 5] [--threads N] [--no-plain]
-                               [--out FILE.json]
+                               [--out FILE.json [--add]]
 
 Each model runs in a process of its own, so that its peak memory is its own. Costs are CPU seconds of all threads, also
 in U, the machine's own unit. They are compared with the field's toolbox (`benchmarks.reference`: in its U, and in its
@@ -22,7 +22,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from benchmarks.processes import found_by, write
+from benchmarks.processes import added, found_by, kept, write
 from benchmarks.reference import EVALUATION, EVALUATION_FACTOR, PLAIN, REFERENCE, UNIT_CPU
 
 NAMES = ("lightgcn", "bpr", "vbpr", "bm3", "bm3 official", "lgmrec", "lgmrec official", "mmgcn", "mmgcn official",
@@ -197,12 +197,13 @@ def main() -> None:
     reader.add_argument("--threads", type=int, default=0, help="0: all cores")
     reader.add_argument("--no-plain", action="store_true", help="leave the plain forms out")
     reader.add_argument("--out", type=Path, help="JSON file")
+    reader.add_argument("--add", action="store_true", help="keep what the file has of other models")
     reader.add_argument("--here", action="store_true", help=argparse.SUPPRESS)
     asked = reader.parse_args()
     if asked.here:
         print(json.dumps(measure(asked.model[0], asked.epochs)))
         return
-    results: list[dict[str, Any]] = []
+    results = kept(asked.out, asked.add)
     failed: list[str] = []
     plain: dict[str, dict[str, Any] | None] = {}
     print(HEAD, flush=True)
@@ -221,7 +222,7 @@ def main() -> None:
                 found |= {
                     f"plain_{key}": told[key] for key in ("epoch_cpu", "evaluation_cpu", "peak_mb") if key in told
                 }
-        results.append(found)
+        added(results, found, "model")
         print(row(found), flush=True)
         if asked.out:
             write(asked.out, results)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 
 import worlds
 from palate.core.dense import times
+from palate.core.gradients import row_gradients
 from palate.core.seeds import Draws
 from palate.encode.features import Features
 from palate.models import projecting
@@ -24,12 +26,14 @@ from palate.models.vbpr import VBPR, VBPRConfig
 FEATURES = worlds.features([f"i{item}" for item in range(20)], width=5, missing=("i3", "i4"))
 
 
-@given(st.lists(st.integers(0, 19), min_size=1, unique=True), st.integers(1, 25), st.booleans())
-def test_projection_and_gradients_are_those_of_the_plain_product(items: list[int], block: int, trained: bool) -> None:
+@given(st.lists(st.integers(0, 19), min_size=1, unique=True), st.integers(1, 25), st.booleans(), st.booleans())
+def test_projection_and_gradients_are_those_of_the_plain_product(
+    items: list[int], block: int, trained: bool, by_row: bool
+) -> None:
     table, rows = FeatureTable(FEATURES, trained), torch.tensor(items)
     weight = torch.randn(4, 5, generator=torch.Generator().manual_seed(0), requires_grad=True)
     sent = torch.randn(len(items), 4, generator=torch.Generator().manual_seed(1))
-    with pytest.MonkeyPatch.context() as patch:
+    with pytest.MonkeyPatch.context() as patch, row_gradients() if by_row else nullcontext():
         patch.setattr(projecting, "BLOCK_ROWS", block)
         found = project(table, rows, weight)
         followed = [weight, table.matrix] if trained else [weight]
@@ -37,7 +41,8 @@ def test_projection_and_gradients_are_those_of_the_plain_product(items: list[int
     expected = table.matrix[rows] @ weight.T
     torch.testing.assert_close(found, expected)
     for gradient, wanted in zip(gradients, torch.autograd.grad((expected * sent).sum(), followed), strict=True):
-        torch.testing.assert_close(gradient, wanted)
+        assert gradient.is_sparse == (by_row and wanted.shape == table.matrix.shape)
+        torch.testing.assert_close(gradient.to_dense(), wanted)
 
 
 def test_items_without_the_modality_are_projected_to_zero() -> None:

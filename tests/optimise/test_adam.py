@@ -9,6 +9,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from palate.core.gradients import gradient_of_rows
+from palate.optimise import adam
 from palate.optimise.adam import Adam
 
 
@@ -38,6 +40,30 @@ def test_fifty_steps_have_the_bits_of_torch(decay: float, dtype: torch.dtype) ->
         assert all(map(torch.equal, ours, theirs))
     assert torch.equal(ours[2], tables(dtype)[2])
     assert not torch.equal(ours[1], tables(dtype)[1])
+
+
+@pytest.mark.parametrize("decay", [0.0, 0.1])
+@pytest.mark.parametrize("block", [1, 20, 1 << 18])
+def test_a_gradient_of_some_rows_moves_all_of_them_as_one_with_zeros_does(
+    decay: float, block: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(adam, "BLOCK", block)
+    generator = torch.Generator().manual_seed(0)
+    start = torch.randn(23, 8, generator=generator, dtype=torch.float32)
+    ours, theirs = nn.Parameter(start.clone()), nn.Parameter(start.clone())
+    own, other = Adam([ours], 0.03, decay), Adam([theirs], 0.03, decay)
+    for step in range(50):
+        rows = torch.randperm(23, generator=generator)[: step % 7]
+        # In order and each once, in no order, or one of them twice.
+        rows = rows.sort().values if step % 3 == 0 else torch.cat([rows, rows[:1]]) if step % 3 == 1 else rows
+        values = torch.randn(len(rows), 8, generator=generator, dtype=torch.float32)
+        ours.grad = gradient_of_rows(rows, values, 23)
+        theirs.grad = torch.zeros_like(start).index_add_(0, rows, values)
+        own.step()
+        other.step()
+        torch.testing.assert_close(ours.detach(), theirs.detach(), rtol=1e-6, atol=1e-7)
+    for name, value in own.state[0].items():
+        torch.testing.assert_close(value, other.state[0][name], rtol=1e-6, atol=1e-7)
 
 
 def test_it_goes_on_from_its_state() -> None:

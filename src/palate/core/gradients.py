@@ -1,8 +1,48 @@
-"""What gradients formed by hand may be asked for."""
+"""Gradients that are formed by hand: what they may be asked for, and in which form they come."""
 
 from __future__ import annotations
 
+from collections.abc import Generator
+from contextlib import contextmanager
+
 import torch
+from torch import Tensor
+
+_by_row = False
+
+
+@contextmanager
+def row_gradients() -> Generator[None, None, None]:
+    """Within it, the gradient of a wide table of which a step met some rows may be those rows alone, a sparse tensor.
+
+    It is for an optimiser that can take such a gradient, as `palate.optimise.adam` does: the others are zero, and a
+    table of zeros is not free.
+    """
+    global _by_row
+    before, _by_row = _by_row, True
+    try:
+        yield
+    finally:
+        _by_row = before
+
+
+def by_row() -> bool:
+    """Whether `row_gradients` is on."""
+    return _by_row
+
+
+def gradient_of_rows(rows: Tensor, values: Tensor, count: int) -> Tensor:
+    """A table that is zero but for some rows, as a sparse tensor.
+
+    Args:
+        rows: int64, B; ascending and each once, or the optimiser will have to sort them.
+        values: of these rows, B × d.
+        count: rows of the table.
+    """
+    ascending = bool((rows.diff() > 0).all())
+    return torch.sparse_coo_tensor(
+        rows.unsqueeze(0), values, (count, values.shape[1]), is_coalesced=ascending, check_invariants=False
+    )
 
 
 def once() -> None:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
+from palate.core.dense import times
 from palate.graph.rows import Rows
 
 # Cosines held at once: 256 MB in single precision.
@@ -49,7 +50,7 @@ def nearest(
     places: list[Tensor] = []
     cosines: list[Tensor] = []
     for start in range(0, len(chosen), step):
-        block = unit[start : start + step] @ unit.T
+        block = times(unit[start : start + step], unit)
         if not itself:
             block[torch.arange(len(block)), torch.arange(start, start + len(block))] = -torch.inf
         _, place = torch.topk(block, wanted, dim=1)

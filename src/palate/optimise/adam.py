@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
 
 BETAS, EPSILON = (0.9, 0.999), 1e-8
+# Entries of a gradient of some rows that are written out at a time.
+BLOCK = 1 << 18
 
 
 class Adam:
@@ -17,7 +20,8 @@ class Adam:
     made: 70 MB of memory and more than a second before the first step.
 
     Args:
-        parameters: what is optimised; those without a gradient stay as they are.
+        parameters: what is optimised; those without a gradient stay as they are. A gradient may be a sparse tensor of
+            some rows (`row_gradients`): the step is that of the same gradient with zeros.
         learning_rate: the step size.
         weight_decay: λ of λ/2 ‖θ‖².
 
@@ -46,22 +50,27 @@ class Adam:
         for place, parameter in enumerate(self.parameters):
             if parameter.grad is None:
                 continue
-            moved.append(parameter)
-            gradients.append(parameter.grad)
             if place not in self.state:
                 self.state[place] = _fresh(parameter)
-            states.append(self.state[place])
-        if not moved:
-            return
-        steps = [state["step"] for state in states]
-        torch._foreach_add_(steps, 1)  # pyright: ignore[reportPrivateImportUsage, reportPrivateUsage]
+            state = self.state[place]
+            state["step"] += 1
+            if parameter.grad.is_sparse:
+                self._move_by_rows(parameter, parameter.grad.coalesce(), state)
+                continue
+            moved.append(parameter)
+            gradients.append(parameter.grad)
+            states.append(state)
+        if moved:
+            self._move(moved, gradients, states)
+
+    def _move(self, moved: list[Tensor], gradients: list[Tensor], states: list[dict[str, Tensor]]) -> None:
         torch._fused_adam_(  # pyright: ignore[reportPrivateImportUsage, reportPrivateUsage]
             moved,
             gradients,
             [state["exp_avg"] for state in states],
             [state["exp_avg_sq"] for state in states],
             [],
-            steps,
+            [state["step"] for state in states],
             lr=self.learning_rate,
             beta1=BETAS[0],
             beta2=BETAS[1],
@@ -70,6 +79,25 @@ class Adam:
             amsgrad=False,
             maximize=False,
         )
+
+    def _move_by_rows(self, table: Tensor, gradient: Tensor, state: dict[str, Tensor]) -> None:
+        """With a gradient of some rows, the others' being zero: their moments fade and move them all the same.
+
+        Blocks of the gradient are written out one after the other into the same memory, which stays in the cache.
+        """
+        rows, values = gradient.indices()[0], gradient.values()
+        size = max(1, BLOCK // table.shape[1])
+        starts = list(range(0, len(table), size))
+        edges = torch.searchsorted(rows, torch.tensor([*starts, len(table)], device=rows.device)).tolist()
+        whole = table.new_zeros(min(size, len(table)), table.shape[1])
+        for start, (first, last) in zip(starts, pairwise(edges), strict=True):
+            part = slice(start, start + size)
+            block = whole[: len(table[part])]
+            met = rows[first:last] - start
+            block.index_copy_(0, met, values[first:last])
+            here = {name: value if name == "step" else value[part] for name, value in state.items()}
+            self._move([table[part]], [block], [here])
+            block.index_fill_(0, met, 0.0)
 
     def load(self, state: Mapping[int, Mapping[str, Tensor]]) -> None:
         """Go on from a stored state.

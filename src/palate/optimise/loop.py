@@ -24,6 +24,7 @@ from torch import Tensor, nn
 
 from palate.core.artefact import write_text
 from palate.core.errors import ConfigError, Interrupted, TrainingError
+from palate.core.gradients import row_gradients
 from palate.core.progress import Progress, progress
 from palate.core.seeds import Draws
 from palate.optimise.adam import Adam
@@ -208,7 +209,8 @@ class Loop:
             self._refuse(list(terms), values)
         self._enter("backward")
         self.optimiser.zero_grad()
-        torch.stack(list(terms.values())).sum().backward()
+        with row_gradients():
+            torch.stack(list(terms.values())).sum().backward()
         self._enter("optimiser")
         self.optimiser.step()
         self._enter("other")
