@@ -35,14 +35,19 @@ def gradient_of_rows(rows: Tensor, values: Tensor, count: int) -> Tensor:
     """A table that is zero but for some rows, as a sparse tensor.
 
     Args:
-        rows: int64, B; ascending and each once, or the optimiser will have to sort them.
+        rows: int64, B; ascending and each once, or `rows_of` will have to sort them.
         values: of these rows, B × d.
         count: rows of the table.
     """
-    ascending = bool((rows.diff() > 0).all())
-    return torch.sparse_coo_tensor(
-        rows.unsqueeze(0), values, (count, values.shape[1]), is_coalesced=ascending, check_invariants=False
-    )
+    return torch.sparse_coo_tensor(rows.unsqueeze(0), values, (count, values.shape[1]), check_invariants=False)
+
+
+def rows_of(gradient: Tensor) -> tuple[Tensor, Tensor]:
+    """The rows of a sparse gradient, ascending and each once (int64, B), and their values (B × d)."""
+    # Autograd forgets that they are in order, and `coalesce` would copy all of them to find out.
+    if not bool((gradient._indices()[0].diff() > 0).all()):
+        gradient = gradient.coalesce()
+    return gradient._indices()[0], gradient._values()
 
 
 def once() -> None:

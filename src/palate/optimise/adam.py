@@ -8,6 +8,8 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
+from palate.core.gradients import rows_of
+
 BETAS, EPSILON = (0.9, 0.999), 1e-8
 # Entries of a gradient of some rows that are written out at a time.
 BLOCK = 1 << 18
@@ -55,7 +57,7 @@ class Adam:
             state = self.state[place]
             state["step"] += 1
             if parameter.grad.is_sparse:
-                self._move_by_rows(parameter, parameter.grad.coalesce(), state)
+                self._move_by_rows(parameter, *rows_of(parameter.grad), state)
                 continue
             moved.append(parameter)
             gradients.append(parameter.grad)
@@ -80,12 +82,11 @@ class Adam:
             maximize=False,
         )
 
-    def _move_by_rows(self, table: Tensor, gradient: Tensor, state: dict[str, Tensor]) -> None:
+    def _move_by_rows(self, table: Tensor, rows: Tensor, values: Tensor, state: dict[str, Tensor]) -> None:
         """With a gradient of some rows, the others' being zero: their moments fade and move them all the same.
 
         Blocks of the gradient are written out one after the other into the same memory, which stays in the cache.
         """
-        rows, values = gradient.indices()[0], gradient.values()
         size = max(1, BLOCK // table.shape[1])
         starts = list(range(0, len(table), size))
         edges = torch.searchsorted(rows, torch.tensor([*starts, len(table)], device=rows.device)).tolist()
