@@ -3,7 +3,7 @@
     python -m benchmarks.page [--check]
 
 The results lie in benchmarks/results/NAME.json, as `python -m benchmarks.NAME --out benchmarks/results/NAME.json` wrote
-them. With --check nothing is written, and a page that says something else than the results ends with 1.
+them. With --check nothing is written; it fails where the page says something else than the results.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """What a step must move and compute at the least: bytes of the sparse products and of Adam, flops of the dense ones.
 
-The estimate counts what really ran: dense products by torch's own counter, sparse ones where torch runs them. It leaves
-out elementwise work, gathers and randomness, so that a step can come near it and not below.
+The estimate counts what really ran: dense products by torch's own counter, sparse ones where torch runs them (the
+differences of feature rows among them, which are such products). It leaves out elementwise work, other gathers and
+randomness, so that a step can come near it and not below.
 """
 
 from __future__ import annotations

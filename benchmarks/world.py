@@ -48,7 +48,12 @@ def baby_shaped(
         widths: modality → columns; default: image 4096 and text 384.
         users, items, train, held_out: sizes.
         seed: of everything.
+
+    Raises:
+        ValueError: when there cannot be so many pairs, or so few.
     """
+    if not 2 * users <= train + held_out <= users * items // 2:
+        raise ValueError(f"{users} users and {items} items do not have {train + held_out} different pairs at random")
     generator = np.random.default_rng(seed)
     popularity = (np.arange(items) + 10.0) ** -0.8
     user, item = _pairs(generator, users, popularity / popularity.sum(), train + held_out)

@@ -45,10 +45,12 @@ def test_loss_and_gradients_are_those_of_the_model(name: str) -> None:
     world = inputs()
     model = kind(config, world)
     assert isinstance(model, Recommender)
+    model.start_epoch(Draws(0, 1))
+    if model_name == "freedom":
+        assert model.get_submodule("thinned") is not model.get_submodule("adjacency")
     generator = np.random.default_rng(1)
-    # AlignRec's own form takes each node once; so do its formulas when none comes twice.
-    users, items = generator.permutation(USERS)[:8], generator.permutation(ITEMS)
-    batch = Batch(*(torch.from_numpy(rows) for rows in (users, items[:8], items[8:16])))
+    # Nodes come several times.
+    batch = Batch(*(torch.from_numpy(generator.integers(0, count, 16)) for count in (USERS, ITEMS, ITEMS)))
     found = FORMS[name](Plain(model, USERS), batch)
     wanted = torch.stack(list(model.loss(batch, Draws(0)).values())).sum()
     torch.testing.assert_close(found, wanted)
@@ -65,8 +67,10 @@ def test_matrices_batches_and_metrics_are_the_same_as_well() -> None:
     world = inputs()
     operator = world.train.history_sum()
     assert torch.equal(coo(operator).to_dense(), operator.dense())
-    (batch,) = batches(world, 1)
+    (batch,), spent = batches(world, 1, True)
     assert batch.negatives is not None
+    assert spent > 0
+    assert batches(world, 1, False)[0][0].negatives is None
     seen = world.train.history_sum().dense() > 0
     assert bool(seen[batch.users, batch.positives].all())
     assert not bool(seen[batch.users, batch.negatives].any())

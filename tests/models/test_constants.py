@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import torch
 from torch import Tensor
 
@@ -43,3 +45,14 @@ def test_what_was_first_made_for_scoring_can_be_trained_with() -> None:
     (remembered.of(torch.relu, table) * weight).sum().backward()
     assert weight.grad is not None
     assert not made.requires_grad
+
+
+def test_a_copy_remembers_nothing() -> None:
+    """Its tables count their writes from the start again, so an old result would pass for a new one."""
+    remembered, table = Remembered(), torch.randn(4, 2)
+    table.add_(1.0)
+    remembered.of(torch.relu, table)
+    other, its_table = copy.deepcopy((remembered, table))
+    its_table.add_(1.0)
+    assert torch.equal(other.of(torch.relu, its_table), torch.relu(its_table))
+    assert torch.equal(remembered.of(torch.relu, table), torch.relu(table))

@@ -15,12 +15,12 @@ from palate.graph.pairs import inner_at
 from palate.graph.powers import mean_of_powers, mean_of_powers_at
 from palate.graph.rows import Rows
 from palate.graph.selection import product_at
-from palate.models.attention import GraphAttention, Neighbourhoods
+from palate.models.attention import Neighbourhoods, _Shares, _WeightedSum  # pyright: ignore[reportPrivateUsage]
 from palate.models.contrast import log_sum_exp
 from palate.models.layers import FeatureTable
 from palate.models.pairwise import content_bpr
 from palate.models.projecting import project
-from palate.models.sets import SetAttention
+from palate.models.sets import _Block, _MeanAttention  # pyright: ignore[reportPrivateUsage]
 
 PATH = Rows.from_pairs(np.array([0, 1, 1, 2]), np.array([1, 0, 2, 1]), 3, 3)
 OPERATOR = SparseOperator(PATH, np.ones(4), symmetric=True, dtype=torch.float64)
@@ -31,14 +31,13 @@ def table() -> FeatureTable:
     return FeatureTable(worlds.features(["a", "b", "c"], width=4))
 
 
-def attention(rows: Tensor) -> Tensor:
-    return GraphAttention(4, 4, 2, "concat")(rows, Neighbourhoods(PATH))
+def weights() -> Tensor:
+    return torch.ones(1, len(Neighbourhoods(PATH).columns))
 
 
 def sets(rows: Tensor) -> Tensor:
-    stays = torch.ones(1, 2, dtype=torch.bool)
-    of_sets = SetAttention(4, 2)
-    return of_sets(of_sets.project(rows), SOME.unsqueeze(0), torch.tensor([0]), stays)
+    block = _Block.make(SOME.unsqueeze(0), torch.ones(1, 1, 2), len(rows), 0)
+    return _MeanAttention.apply(torch.cat([rows, 2 * rows, rows.square()], 1), 2, [block])
 
 
 BY_HAND: dict[str, Callable[[Tensor], Tensor]] = {
@@ -49,8 +48,9 @@ BY_HAND: dict[str, Callable[[Tensor], Tensor]] = {
     "log_sum_exp": lambda rows: log_sum_exp(rows, rows.flip(0), torch.ones(3), torch.ones(3)),
     "content_bpr": lambda rows: content_bpr(None, rows[:2], [table()], [torch.ones(4, 4)], SOME, SOME.flip(0)),
     "project": lambda rows: project(table(), SOME, rows),
-    "GraphAttention": attention,
-    "SetAttention": sets,
+    "shares of attention": lambda rows: _Shares.apply(rows, rows.flip(0).detach(), Neighbourhoods(PATH)),
+    "sums by attention": lambda rows: _WeightedSum.apply(weights(), rows.unsqueeze(1), Neighbourhoods(PATH)),
+    "attention of sets": sets,
 }
 
 

@@ -19,32 +19,34 @@ KERNEL = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_li
 def times(left: Tensor, right: Tensor, common: bool = True) -> Tensor:
     """L Rᵀ, a new tensor that autograd does not follow.
 
-    oneDNN's kernel takes half to three quarters of the time of the BLAS that torch uses (measured on AMD Zen 5 and
-    Zen 4); where this build of torch has none, or for other types, it is that BLAS.
+    oneDNN's kernel takes a third to three quarters of the time of the BLAS that torch uses, the least on AMD Zen 5
+    (docs/experiments.md). Where this build of torch has none, where it is switched off (`torch.backends.mkldnn.flags`),
+    and for other types, it is that BLAS.
 
     Args:
         left: L, n × D.
         right: R, m × D.
-        common: these shapes come again and again; oneDNN keeps half a megabyte for each that it has met.
+        common: these shapes come again and again. oneDNN keeps .6 MB or more of each that it has met, for good.
     """
-    if common and _fast(left):
-        return _pointwise(left, right, None, None)
-    return left @ right.T
+    return _pointwise(left, right, None, None) if common and _fast(left, right) else left @ right.T
+
+
+def _fast(left: Tensor, right: Tensor) -> bool:
+    plain = left.dtype == torch.float32 and left.is_cpu and left.numel() > 0 and right.numel() > 0
+    return KERNEL and plain and torch.backends.mkldnn.enabled
 
 
 def _pointwise(rows: Tensor, weight: Tensor, bias: Tensor | None, slope: float | None) -> Tensor:
-    post = ("none", []) if slope is None else ("leaky_relu", [slope])
-    return torch.ops.mkldnn._linear_pointwise(_whole(rows), _whole(weight), bias, *post, "")
+    post = ("leaky_relu", [slope]) if slope else ("none", [])
+    outputs = torch.ops.mkldnn._linear_pointwise(_whole(rows), _whole(weight), bias, *post, "")
+    # A slope of 0 is left to torch: oneDNN would make 0 of what is no number.
+    return F.leaky_relu(outputs, slope) if slope == 0 else outputs
 
 
 def _whole(matrix: Tensor) -> Tensor:
     """The matrix with its rows or its columns one after the other: for a part of wider rows oneDNN has no fast kernel,
     and may take a thousand times as long."""
     return matrix if matrix.is_contiguous() or matrix.T.is_contiguous() else matrix.contiguous()
-
-
-def _fast(rows: Tensor) -> bool:
-    return KERNEL and rows.is_cpu and rows.dtype == torch.float32
 
 
 class _Linear(torch.autograd.Function):
@@ -74,7 +76,7 @@ class _Linear(torch.autograd.Function):
 
 
 def linear(rows: Tensor, weight: Tensor, bias: Tensor | None = None, slope: float | None = None) -> Tensor:
-    """x Wᵀ + b, then LeakyReLU where there is a slope; differentiable once.
+    """x Wᵀ + b, and LeakyReLU of it where a slope is given; differentiable once.
 
     For numbers of rows that come again and again, as in `times`.
 
@@ -87,7 +89,9 @@ def linear(rows: Tensor, weight: Tensor, bias: Tensor | None = None, slope: floa
     Returns:
         n × m.
     """
-    return _Linear.apply(rows, weight, bias, slope) if _fast(rows) else plain_linear(rows, weight, bias, slope)
+    if _fast(rows, weight):
+        return _Linear.apply(rows, weight, bias, slope)
+    return plain_linear(rows, weight, bias, slope)
 
 
 def plain_linear(rows: Tensor, weight: Tensor, bias: Tensor | None = None, slope: float | None = None) -> Tensor:
@@ -97,5 +101,8 @@ def plain_linear(rows: Tensor, weight: Tensor, bias: Tensor | None = None, slope
 
 
 def filled_up(rows: Tensor) -> Tensor:
-    """The rows, n × d, and zeros up to a multiple of `STEP`: a number of rows that comes again."""
-    return F.pad(rows, (0, 0, 0, -len(rows) % STEP))
+    """The rows, n × d, and zeros up to a number of rows that comes again: a multiple of `STEP`, and of a sixteenth of
+    the largest power of 2 in n, so that even growing numbers make few shapes."""
+    power = 1 << max(0, len(rows).bit_length() - 1)
+    multiple = max(STEP, power // 16)
+    return F.pad(rows, (0, 0, 0, -len(rows) % multiple))

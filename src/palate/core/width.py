@@ -181,12 +181,12 @@ class ColumnLinear(nn.Module):
             nn.init.zeros_(self.bias)
 
     def forward(self, *blocks: Tensor, common: bool = False, slope: float | None = None) -> Tensor:
-        """n × d → n × outputs, own columns in, own columns out; several blocks are one, side by side: [x1 ‖ x2 ‖ …].
+        """y of x, n × d → n × outputs, own columns in, own columns out; several blocks are one x: [x1 ‖ x2 ‖ …].
 
         Args:
             blocks: n × d each.
-            common: this number of rows comes again and again: that of all nodes, or of a batch.
-            slope: of a LeakyReLU of y; None: none.
+            common: this number of rows comes again and again, that of all nodes or of a batch (see `core/dense.py`).
+            slope: give LeakyReLU(y) with this slope below 0; None: y itself.
         """
         product = linear if common else plain_linear
         first, *others = (block if _group is None else _Gather.apply(block) for block in blocks)

@@ -6,15 +6,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-# Columns whose maximum is looked at first.
-GROUP = 16
+# Columns whose maximum is looked at first, and from how many columns on that pays.
+GROUP, WIDE = 16, 12_000
 
 
 def largest(scores: Tensor, count: int) -> tuple[Tensor, Tensor]:
-    """The `count` largest of each row, largest first, NaN before all: as `torch.topk`, on a CPU three times as fast.
+    """The `count` largest of each row, largest first, NaN before all: as `torch.topk`, on a CPU in half the time.
 
-    Columns are taken in groups of 16. Each of the `count` largest lies in one of as many groups of the largest maxima,
-    for no other group's maximum is above it; so one pass over all scores, for the maxima, is enough.
+    Many columns are taken in groups of 16. Each of the `count` largest lies in one of as many groups of the largest
+    maxima, for no other group's maximum is above it; so one pass over all scores, for the maxima, is enough.
 
     Args:
         scores: B × n.
@@ -24,13 +24,14 @@ def largest(scores: Tensor, count: int) -> tuple[Tensor, Tensor]:
         The scores, B × count, and their columns (int64); of equal ones any.
     """
     rows, columns = scores.shape
-    wide = columns // GROUP
-    if scores.device.type != "cpu" or not scores.is_contiguous() or rows == 0 or count == 0:
+    plain = scores.device.type == "cpu" and scores.dtype in (torch.float32, torch.float64) and scores.is_contiguous()
+    if not plain or rows == 0 or count == 0:
         return torch.topk(scores, count, dim=1)
-    if wide < 2 * count:
+    wide = columns // GROUP
+    if columns < WIDE or wide < 2 * count:
         return _in_order(scores, _places(scores, count))
     # Group g has the columns g, g + wide, g + 2 wide, …: maxima of neighbours are taken side by side.
-    groups = scores.as_strided((rows, GROUP, wide), (columns, wide, 1))
+    groups = scores.as_strided((rows, GROUP, wide), (columns, wide, 1), scores.storage_offset())
     met = _places(groups.amax(1), count)
     candidates = groups.gather(2, met.unsqueeze(1).expand(-1, GROUP, -1)).flatten(1)
     rest = scores[:, GROUP * wide :]
@@ -45,6 +46,5 @@ def _in_order(scores: Tensor, found: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _places(values: Tensor, count: int) -> Tensor:
-    """Columns of the `count` largest of each row, in no order. NumPy's selection is several times as fast as torch's;
-    like it, it takes NaN for the largest."""
+    """Columns of the `count` largest of each row, in no order. NumPy takes NaN for the largest, as torch does."""
     return torch.from_numpy(np.argpartition(values.numpy(), -count, axis=1)[:, -count:])

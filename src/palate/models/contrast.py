@@ -13,13 +13,13 @@ from palate.core.dense import STEP, filled_up, linear, plain_linear, times
 from palate.core.gradients import once
 from palate.graph.hyperedges import HyperedgeRows, cosine_factors, merge
 
-# Scores held at once, and rows of them at the least: they go through exp and three products.
+# Scores held at once, and the least number of anchors that are worked on at once.
 CELLS, LEAST = 1 << 20, 16
 # Tables of at most this many columns are narrow.
 NARROW = 16
 LOG2_E = math.log2(math.e)
-# Scores of at most this size (in float32 and float64) can go through exp, and be summed, as they are.
-SAFE = {torch.float32: 60.0, torch.float64: 500.0}
+# Scores of at most this size can go through exp, and be summed with candidates of at most this length, as they are.
+SAFE = {torch.float32: (30.0, 1e12), torch.float64: (300.0, 1e100)}
 
 
 class _LogSumExp(torch.autograd.Function):
@@ -58,11 +58,13 @@ class _LogSumExp(torch.autograd.Function):
 
 
 def _near(anchors: Tensor, candidates: Tensor, logs: Tensor) -> bool:
-    """Whether no score a · c + log n can be so far from zero that e to its power, or a sum of these, is not exact."""
-    if len(anchors) == 0:
-        return True
+    """Whether no score a · c + log n can be so far from zero that its exponential, or a sum of these, overflows or is
+    lost."""
+    if len(anchors) == 0 or anchors.dtype not in SAFE:
+        return False
+    score, length = SAFE[anchors.dtype]
     longest = [torch.linalg.vector_norm(rows, dim=1).max() for rows in (anchors, candidates)]
-    return bool(longest[0] * longest[1] + logs.abs().max() < SAFE.get(anchors.dtype, 0.0))
+    return bool(longest[0] * longest[1] + logs.abs().max() < score) and bool(max(longest) < length)
 
 
 class _Powers:

@@ -21,7 +21,7 @@ from palate.graph.operator import weighted_sums
 from palate.models.layers import FeatureTable
 
 # Pairs at once: at a width of 4096 their rows are 2 MB.
-BLOCK_PAIRS = 256
+BLOCK_PAIRS = 128
 
 
 class _ContentBPR(torch.autograd.Function):
@@ -36,7 +36,7 @@ class _ContentBPR(torch.autograd.Function):
         matrices: list[Tensor],
         *kernels: Tensor,
     ) -> Tensor:
-        count = len(items)
+        count, wanted = len(items), any(ctx.needs_input_grad)
         loss = ahead.new_zeros(())
         of_ahead, of_likes = torch.empty_like(ahead), torch.empty_like(likes)
         of_kernels = [torch.zeros_like(kernel) for kernel in kernels]
@@ -53,6 +53,8 @@ class _ContentBPR(torch.autograd.Function):
             liked = likes[part]
             score = ahead[part] + inner(liked, shown)
             loss += torch.dot(F.softplus(-score), weights[part])
+            if not wanted:
+                continue
             slope = torch.sigmoid(-score).mul_(weights[part]).neg_()
             of_ahead[part] = slope
             slope = slope.unsqueeze(1)

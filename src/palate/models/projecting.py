@@ -25,7 +25,8 @@ class _Projected(torch.autograd.Function):
     def forward(ctx: Any, weight: Tensor, matrix: Tensor, items: Tensor | None) -> Tensor:
         ctx.save_for_backward(weight, matrix, items)
         if items is None:
-            return times(matrix, weight)
+            # New items that are to be placed are of any number; those of training are not.
+            return times(matrix, weight, ctx.needs_input_grad[0])
         projected = weight.new_empty(len(items), len(weight))
         for rows, part in _blocks(matrix, items):
             # The few rows on the left: there the kernel does not mind a d that is no multiple of its registers.

@@ -7,9 +7,9 @@ import sys
 from collections.abc import Generator
 from contextlib import contextmanager
 
-# Options of glibc's mallopt, and what to leave behind: its own number of mappings, and the thresholds that it comes to
-# by itself where large blocks come and go. (Once an option was set, it adjusts them no more, and at its first ones
-# an evaluation after training took half as long again.)
+# Options of glibc's mallopt, and what they are set to afterwards: its own number of mappings, and the thresholds that
+# it would have reached by itself once blocks of 32 MB had come and gone. After an option was set it does not adjust
+# them any more, and with those of its start an evaluation after training took three quarters longer.
 TRIM_THRESHOLD, MAPPING_THRESHOLD, MOST_MAPPINGS = -1, -3, -4
 AFTERWARDS = {TRIM_THRESHOLD: 1 << 26, MAPPING_THRESHOLD: 1 << 25, MOST_MAPPINGS: 65536}
 
