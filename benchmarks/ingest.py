@@ -95,14 +95,15 @@ def text(found: dict[str, Any]) -> str:
     """A table of the steps."""
     lines = [
         f"{found['rows']:,} rows, {found['megabytes']:.0f} MB, {found['repeated']:,} repeated, "
-        f"{found['wrong']:,} wrong; catalogue {found['catalogue_megabytes']:.0f} MB",
+        f"{found['wrong']:,} wrong; catalogue {found['catalogue_megabytes']:.0f} MB.",
+        "",
         "| step | wall s | CPU s | peak MB |",
         "|---|---|---|---|",
     ]
     for name in ("import", "describe", "load"):
         spent = found[name]
         lines.append(f"| {name} | {spent['wall']:.1f} | {spent['cpu']:.1f} | {spent['peak_mb']:,.0f} |")
-    return "\n".join([*lines, f"import: {found['import']['said']}"])
+    return "\n".join([*lines, "", f"Imported: {found['import']['said'].partition(' → ')[0]}."])
 
 
 def main() -> None:

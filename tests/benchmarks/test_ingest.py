@@ -39,4 +39,13 @@ def test_each_step_is_measured_in_a_process_of_its_own(tmp_path: Path) -> None:
         assert found[step]["cpu"] > 0
         assert found[step]["peak_mb"] > 10
     assert found["import"]["said"].startswith("485 interactions of")
-    assert text(found).count("\n") == 6
+    lines = text(found).splitlines()
+    assert [line.split("|")[1].strip() for line in lines if line.startswith("| ")] == [
+        "step",
+        "import",
+        "describe",
+        "load",
+    ]
+    # Not where it was written.
+    assert lines[-1].startswith("Imported: 485 interactions of")
+    assert str(tmp_path) not in text(found)

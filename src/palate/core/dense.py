@@ -33,7 +33,7 @@ def times(left: Tensor, right: Tensor, common: bool = True) -> Tensor:
 
 def _fast(left: Tensor, right: Tensor) -> bool:
     plain = left.dtype == torch.float32 and left.is_cpu and left.numel() > 0 and right.numel() > 0
-    return KERNEL and plain and torch.backends.mkldnn.enabled
+    return KERNEL and plain and bool(torch.backends.mkldnn.enabled)
 
 
 def _pointwise(rows: Tensor, weight: Tensor, bias: Tensor | None, slope: float | None) -> Tensor:
