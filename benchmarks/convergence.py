@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from benchmarks.processes import added, found_by, kept, write
+from benchmarks.processes import added, found_by, guarded, kept, output, write
 
 if TYPE_CHECKING:
     from palate.dataset.dataset import Dataset
@@ -178,7 +178,7 @@ def main() -> None:
     reader.add_argument("--model", nargs="+", choices=NAMES, help="default: all")
     reader.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE", help="over those of the recipe")
     reader.add_argument("--threads", type=int, default=0, help="0: all cores")
-    reader.add_argument("--out", type=Path, help="JSON file")
+    reader.add_argument("--out", type=output, help="JSON file, in place of what was there")
     reader.add_argument("--add", action="store_true", help="keep what the file has of others")
     reader.add_argument("--started", type=float, help=argparse.SUPPRESS)
     asked = reader.parse_args()
@@ -205,4 +205,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    guarded(main)

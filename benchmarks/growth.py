@@ -19,11 +19,10 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from itertools import islice, pairwise
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benchmarks.interactions import pairs, sizes
-from benchmarks.processes import found_by, write
+from benchmarks.processes import found_by, guarded, output, write
 
 if TYPE_CHECKING:
     from palate.dataset.inputs import ModelInputs
@@ -189,7 +188,7 @@ def main() -> None:
     reader.add_argument("--steps", type=int, default=200)
     reader.add_argument("--seconds", type=float, default=900, help="stop stepping after so many")
     reader.add_argument("--threads", type=int, default=0, help="0: all cores")
-    reader.add_argument("--out", type=Path, help="JSON file")
+    reader.add_argument("--out", type=output, help="JSON file, in place of what was there")
     reader.add_argument("--here", action="store_true", help=argparse.SUPPRESS)
     asked = reader.parse_args()
     if asked.here:
@@ -216,4 +215,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    guarded(main)

@@ -21,7 +21,7 @@ import numpy as np
 import polars as pl
 
 from benchmarks.interactions import pairs
-from benchmarks.processes import run, write
+from benchmarks.processes import guarded, output, run, write
 
 ROWS_PER_USER, ROWS_PER_ITEM = 10, 50
 REPEATED = 0.02
@@ -111,7 +111,7 @@ def main() -> None:
     reader = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     reader.add_argument("--rows", type=float, default=1e7)
     reader.add_argument("--flaws", type=float, default=1e-3, help="share of rows that are wrong")
-    reader.add_argument("--out", type=Path, help="JSON file")
+    reader.add_argument("--out", type=output, help="JSON file, in place of what was there")
     asked = reader.parse_args()
     with tempfile.TemporaryDirectory(prefix="palate-ingest-") as folder:
         found = measure(int(asked.rows), asked.flaws, Path(folder))
@@ -121,4 +121,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    guarded(main)

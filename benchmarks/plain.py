@@ -21,7 +21,6 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -29,7 +28,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from benchmarks.processes import found_by, write
+from benchmarks.processes import found_by, guarded, output, positive, write
 from benchmarks.world import JOINT, World, baby_shaped
 from palate.core.seeds import Draws
 from palate.dataset.inputs import ModelInputs
@@ -388,9 +387,9 @@ def main() -> None:
     """Measure each form in a process of its own."""
     reader = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     reader.add_argument("--model", nargs="+", choices=list(FORMS), default=list(FORMS))
-    reader.add_argument("--steps", type=int, default=8, help="measured steps after two to warm up")
+    reader.add_argument("--steps", type=positive, default=8, help="measured steps after two to warm up")
     reader.add_argument("--threads", type=int, default=0, help="0: all cores")
-    reader.add_argument("--out", type=Path, help="JSON file")
+    reader.add_argument("--out", type=output, help="JSON file, in place of what was there")
     reader.add_argument("--here", action="store_true", help=argparse.SUPPRESS)
     asked = reader.parse_args()
     if asked.here:
@@ -409,4 +408,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    guarded(main)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -39,8 +41,14 @@ def run(command: Sequence[str], environment: Mapping[str, str] | None = None) ->
     """
     starter = [sys.executable, __file__, *command]
     given = {**os.environ, **(environment or {})}
-    done = subprocess.run(starter, stdout=subprocess.PIPE, text=True, env=given, check=True)
-    return Spent(**json.loads(done.stdout))
+    # In a session of its own, so that Ctrl-C is met here, once.
+    with subprocess.Popen(starter, stdout=subprocess.PIPE, text=True, env=given, start_new_session=True) as process:
+        try:
+            said, _ = process.communicate()
+        except BaseException:
+            os.killpg(process.pid, signal.SIGKILL)
+            raise
+    return Spent(**json.loads(said))
 
 
 def measured(command: Sequence[str]) -> Spent:
@@ -73,9 +81,41 @@ def write(path: Path, results: object) -> None:
     path.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
 
 
+def guarded(main: Callable[[], None]) -> None:
+    """Run a benchmark's `main`; Ctrl-C ends it in one line."""
+    try:
+        main()
+    except KeyboardInterrupt:
+        sys.exit("stopped; the file that was given, if one was, has what had been measured")
+
+
+def positive(word: str) -> int:
+    """A number of at least 1, on a command line."""
+    if not word.isdecimal() or int(word) < 1:
+        raise argparse.ArgumentTypeError(f"'{word}' is no number of 1 or more")
+    return int(word)
+
+
+def output(word: str) -> Path:
+    """A file in a folder that there is, on a command line."""
+    path = Path(word)
+    if not path.parent.is_dir() or path.is_dir():
+        raise argparse.ArgumentTypeError(f"'{word}' cannot be written: give a file in a folder that is there")
+    return path
+
+
 def kept(path: Path | None, add: bool) -> list[dict[str, Any]]:
-    """The results that a file has, where new ones are to be added to them; else none."""
-    return json.loads(path.read_text(encoding="utf-8")) if add and path is not None and path.is_file() else []
+    """The results that a file has, where new ones are to be added to them; else none. Ends the program at a file that
+    holds something else."""
+    if not add or path is None or not path.is_file():
+        return []
+    try:
+        results = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        results = None
+    if not isinstance(results, list):
+        sys.exit(f"{path} holds no results to add to; leave --add out to replace it")
+    return results
 
 
 def added(results: list[dict[str, Any]], found: dict[str, Any], *keys: str) -> None:

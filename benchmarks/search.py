@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from benchmarks.processes import write
+from benchmarks.processes import guarded, output, write
 from palate.core.errors import ConfigError
 from palate.graph.rows import Rows
 from palate.recommend.index import ExactIndex, FaissIndex, Index
@@ -144,7 +144,7 @@ def main() -> None:
     reader.add_argument("--items", type=int, nargs="+", default=[1_682, 100_000, 1_000_000])
     reader.add_argument("--queries", type=int, default=400)
     reader.add_argument("--threads", type=int, default=0, help="0: all cores")
-    reader.add_argument("--out", type=Path, help="JSON file")
+    reader.add_argument("--out", type=output, help="JSON file, in place of what was there")
     asked = reader.parse_args()
     if asked.threads:
         torch.set_num_threads(asked.threads)
@@ -155,4 +155,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    guarded(main)

@@ -192,7 +192,7 @@ def main() -> None:
     reader.add_argument("--items", type=int, nargs="+", default=[1_682, 100_000, 1_000_000])
     reader.add_argument("--clients", type=int, nargs="+", default=[1, 8, 64])
     reader.add_argument("--seconds", type=float, default=5.0, help="of each measurement")
-    reader.add_argument("--out", type=Path, help="JSON file")
+    reader.add_argument("--out", type=processes.output, help="JSON file, in place of what was there")
     reader.add_argument("--inside", type=Path, help=argparse.SUPPRESS)
     asked = reader.parse_args()
     if asked.inside:
@@ -205,4 +205,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    processes.guarded(main)

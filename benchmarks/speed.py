@@ -19,10 +19,9 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
-from benchmarks.processes import added, found_by, kept, write
+from benchmarks.processes import added, found_by, guarded, kept, output, positive, write
 from benchmarks.reference import EVALUATION, EVALUATION_FACTOR, PLAIN, REFERENCE, UNIT_CPU
 
 NAMES = ("lightgcn", "bpr", "vbpr", "bm3", "bm3 official", "lgmrec", "lgmrec official", "mmgcn", "mmgcn official",
@@ -91,6 +90,7 @@ def measure(name: str, epochs: int) -> dict[str, Any]:
         "peak_mb": peak,
         "peak_before_mb": before,
         "steps": whole.steps,
+        "epochs": epochs,
         "roofline_seconds": whole.steps * work.seconds(speed["bandwidth_gb_s"] * 1e9, speed["matrix_gflop_s"] * 1e9),
         "threads": torch.get_num_threads(),
         "cpu": processor(),
@@ -123,47 +123,57 @@ def row(found: dict[str, Any]) -> str:
 
 
 def ratios(found: dict[str, Any]) -> dict[str, float]:
-    """How many times faster than the plain form, than the toolbox in CPU seconds, and than it in U."""
-    units, _, _, _ = REFERENCE[found["model"]]
+    """How many times faster than the plain form, than the toolbox in CPU seconds, and than it in U; those there are."""
     told = {} if "plain_epoch_cpu" not in found else {"plain": found["plain_epoch_cpu"] / found["epoch_cpu"]}
-    return told | {"cpu": units * UNIT_CPU / found["epoch_cpu"], "units": units / found["epoch_units"]}
+    if found["model"] in REFERENCE:
+        units = REFERENCE[found["model"]][0]
+        told |= {"cpu": units * UNIT_CPU / found["epoch_cpu"], "units": units / found["epoch_units"]}
+    return told
 
 
 def comparison(found: dict[str, Any]) -> str:
     """One line of the table of comparisons."""
-    name = found["model"]
-    _, memory, factor, share = REFERENCE[name]
-    faster = ratios(found)
-    same = PLAIN[name] == name
-    cells = [
-        name,
-        f"{factor:g}×",
-        f"{found['plain_epoch_cpu']:.1f}" + ("" if same else " †") if "plain" in faster else "",
-        (f"**{faster['plain']:.1f}×**" if same else f"{faster['plain']:.1f}× †") if "plain" in faster else "",
-        f"{faster['cpu']:.1f}×",
-        f"{faster['units']:.1f}×",
-        f"{found['peak_mb'] / memory:.2f}" + ("" if share is None else f" (bar {share:g})"),
-    ]
+    name, faster = found["model"], ratios(found)
+    same = PLAIN.get(name) == name
+    cells = [name, f"{REFERENCE[name][2]:g}×" if name in REFERENCE else ""]
+    if "plain" in faster:
+        mark = "" if same else " †"
+        ratio = f"{faster['plain']:.1f}×"
+        cells += [f"{found['plain_epoch_cpu']:.1f}{mark}", f"**{ratio}**" if same else ratio + mark]
+    else:
+        cells += ["", ""]
+    if name in REFERENCE:
+        _, memory, _, share = REFERENCE[name]
+        part = f"{found['peak_mb'] / memory:.2f}" + ("" if share is None else f" (bar {share:g})")
+        cells += [f"{faster['cpu']:.1f}×", f"{faster['units']:.1f}×", part]
+    else:
+        cells += ["", "", ""]
     return "| " + " | ".join(cells) + " |"
 
 
-def missed(results: Sequence[dict[str, Any]]) -> str:
-    """Which bars are missed, by which measure."""
+def missed(results: Sequence[dict[str, Any]], evaluated: dict[str, Any]) -> str:
+    """Which bars are missed, by which measure, of the models that have one."""
     words = {"plain": "against the plain form", "cpu": "against the toolbox in CPU seconds", "units": "against it in U"}
     told: list[str] = []
     for kind, name in words.items():
-        below = [
-            f"{each['model']} ({ratios(each)[kind]:.1f}× of {REFERENCE[each['model']][2]:g}×)"
-            for each in results
-            if ratios(each).get(kind, REFERENCE[each["model"]][2]) < REFERENCE[each["model"]][2]
-        ]
-        told.append(f"{name}: {', '.join(below) or 'none'}")
+        judged = [(each["model"], ratios(each).get(kind), REFERENCE[each["model"]][2]) for each in results]
+        below = [f"{model} ({ratio:.1f}× of {bar:g}×)" for model, ratio, bar in judged if ratio and ratio < bar]
+        if kind == "units" and EVALUATION / evaluated["evaluation_units"] < EVALUATION_FACTOR:
+            below.append("the evaluation")
+        if any(ratio for _, ratio, _ in judged):
+            told.append(f"{name}: {', '.join(below) or 'none'}")
     heavy = [
         each["model"]
         for each in results
         if each["peak_mb"] / REFERENCE[each["model"]][1] > (REFERENCE[each["model"]][3] or 1.0)
     ]
     return f"Below the bar {'; '.join(told)}. Above the bar of memory: {', '.join(heavy) or 'none'}."
+
+
+def kinds(results: Sequence[dict[str, Any]]) -> str:
+    """A warning where rows were measured in different ways."""
+    ways = {(each["threads"], each["cpu"], each.get("epochs")) for each in results}
+    return "" if len(ways) == 1 else "**These rows were not measured alike** (threads, processor or epochs differ)."
 
 
 HEAD = (
@@ -201,10 +211,13 @@ def page(results: list[dict[str, Any]]) -> str:
     """Everything as Markdown."""
     first = next((each for each in results if each["model"] == "lightgcn"), results[0])
     known = [each for each in results if each["model"] in REFERENCE]
-    costs = "\n".join([HEAD, *map(row, results)])
-    compared = "\n".join([COMPARED, *map(comparison, known)])
-    note = "† The plain form is that of the released preset, which is other maths than this row."
-    return "\n\n".join([machine(first), costs, compared, note, missed(known), evaluation(first)])
+    parts = [machine(first), kinds(results), "\n".join([HEAD, *map(row, results)])]
+    if any(map(ratios, results)):
+        parts.append("\n".join([COMPARED, *(comparison(each) for each in results if ratios(each))]))
+    if any("plain_epoch_cpu" in each and PLAIN.get(each["model"]) != each["model"] for each in results):
+        parts.append("† The plain form is that of the released preset, which is other maths than this row.")
+    parts += [missed(known, first) if known else "", evaluation(first)]
+    return "\n\n".join(part for part in parts if part)
 
 
 def measured(name: str, epochs: int, threads: int) -> dict[str, Any] | None:
@@ -221,10 +234,10 @@ def main() -> None:
     """Measure each model in a process of its own and print the tables."""
     reader = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     reader.add_argument("--model", nargs="+", choices=NAMES, default=list(NAMES), help="default: all")
-    reader.add_argument("--epochs", type=int, default=5, help="measured epochs after one to warm up")
-    reader.add_argument("--threads", type=int, default=0, help="0: all cores")
+    reader.add_argument("--epochs", type=positive, default=5, help="measured epochs after one to warm up")
+    reader.add_argument("--threads", type=int, default=0, help="0: all cores; the page has 1")
     reader.add_argument("--no-plain", action="store_true", help="leave the plain forms out")
-    reader.add_argument("--out", type=Path, help="JSON file")
+    reader.add_argument("--out", type=output, help="JSON file, in place of what was there")
     reader.add_argument("--add", action="store_true", help="keep what the file has of other models")
     reader.add_argument("--here", action="store_true", help=argparse.SUPPRESS)
     asked = reader.parse_args()
@@ -261,4 +274,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    guarded(main)

@@ -11,11 +11,14 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch import nn
 
 import worlds
+from palate.core import dense
 from palate.core.dense import times
 from palate.core.gradients import row_gradients
 from palate.core.seeds import Draws
+from palate.core.width import ColumnLinear
 from palate.encode.features import Features
 from palate.models import projecting
 from palate.models.base import Batch
@@ -140,3 +143,25 @@ def test_training_on_memory_mapped_features_leaves_the_file_as_it_was(tmp_path: 
         torch.stack(list(terms.values())).sum().backward()
         optimiser.step()
     assert path.read_bytes() == before
+
+
+def test_only_training_asks_the_kernel_for_all_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It keeps something for each number of rows, and new items that are to be placed are of any number."""
+    asked: list[int] = []
+    kernel = dense._pointwise  # pyright: ignore[reportPrivateUsage]
+    monkeypatch.setattr(dense, "KERNEL", True)
+    monkeypatch.setattr(dense, "_pointwise", lambda *given: asked.append(len(given[0])) or kernel(*given))
+    table = FeatureTable(FEATURES).float()
+    weight = nn.Parameter(torch.ones(2, 5, dtype=torch.float32))
+    layer = ColumnLinear(5, 3).float()
+
+    def both() -> None:
+        project(table, None, weight)
+        layer(table.matrix, common=True)
+
+    both()
+    assert len(asked) == 2
+    for off in (torch.no_grad, torch.inference_mode):
+        with off():
+            both()
+    assert len(asked) == 2

@@ -185,10 +185,11 @@ class ColumnLinear(nn.Module):
 
         Args:
             blocks: n × d each.
-            common: this number of rows comes again and again, that of all nodes or of a batch (see `core/dense.py`).
+            common: in training this number of rows comes again and again, that of all nodes or of a batch (see
+                `core/dense.py`); where no gradients are recorded it may be any.
             slope: give LeakyReLU(y) with this slope below 0; None: y itself.
         """
-        product = linear if common else plain_linear
+        product = linear if common and torch.is_grad_enabled() else plain_linear
         first, *others = (block if _group is None else _Gather.apply(block) for block in blocks)
         if not others:
             return product(first, self.weight, self.bias, slope)

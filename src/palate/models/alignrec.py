@@ -176,7 +176,7 @@ class AlignRec(Recommender):
         projected = project_through(self.feature, self.content)
         if self.config.gate_activation == "relu":
             projected = F.relu(projected)
-        return torch.sigmoid(self.gate(projected, common=self.training))
+        return torch.sigmoid(self.gate(projected, common=True))
 
     def spread_content(self) -> Tensor:
         """H_mm of items, I × d: Sⁿ (e_id ⊙ gate)."""

@@ -148,10 +148,10 @@ class Hop(nn.Module):
         # The mean and W1 commute: what is narrower goes through the graph, and W1 meets fewer rows.
         first = isinstance(side.aggregator, NeighbourMaximum) or (self.messages, len(others)) < (self.inputs, wanted)
         if first:
-            gathered = side.of(side.aggregator(self.message(others, common=self.training)))
+            gathered = side.of(side.aggregator(self.message(others, common=True)))
             return gathered if slope is None else F.leaky_relu(gathered, slope)
         means = self.means.of(side.aggregator, others) if frozen else side.aggregator(others)
-        return self.message(side.of(means), common=self.training, slope=slope)
+        return self.message(side.of(means), common=True, slope=slope)
 
     def forward(self, side: Side, states: Tensor, others: Tensor, frozen: bool = False) -> Tensor:
         """x' of the nodes of `side`, from h, x̂ = LeakyReLU(W2 x + b2) + id, and W3, b3.
@@ -161,10 +161,10 @@ class Hop(nn.Module):
             frozen: `others` are the same at every step.
         """
         message = self.gather(side, others, frozen, self.slope)
-        own = self.own(side.of(states), common=self.training, slope=self.slope) + side.ids
+        own = self.own(side.of(states), common=True, slope=self.slope) + side.ids
         if self.concat:
-            return self.combine(message, own, common=self.training, slope=self.slope)
-        return F.leaky_relu(self.combine(message, common=self.training) + own, self.slope)
+            return self.combine(message, own, common=True, slope=self.slope)
+        return F.leaky_relu(self.combine(message, common=True) + own, self.slope)
 
 
 class Branch(nn.Module):

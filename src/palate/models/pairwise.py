@@ -36,7 +36,7 @@ class _ContentBPR(torch.autograd.Function):
         matrices: list[Tensor],
         *kernels: Tensor,
     ) -> Tensor:
-        count, wanted = len(items), any(ctx.needs_input_grad)
+        count = len(items)
         loss = ahead.new_zeros(())
         of_ahead, of_likes = torch.empty_like(ahead), torch.empty_like(likes)
         of_kernels = [torch.zeros_like(kernel) for kernel in kernels]
@@ -53,8 +53,6 @@ class _ContentBPR(torch.autograd.Function):
             liked = likes[part]
             score = ahead[part] + inner(liked, shown)
             loss += torch.dot(F.softplus(-score), weights[part])
-            if not wanted:
-                continue
             slope = torch.sigmoid(-score).mul_(weights[part]).neg_()
             of_ahead[part] = slope
             slope = slope.unsqueeze(1)

@@ -22,11 +22,11 @@ BLOCK_ROWS = 128
 
 class _Projected(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, weight: Tensor, matrix: Tensor, items: Tensor | None) -> Tensor:
+    def forward(ctx: Any, weight: Tensor, matrix: Tensor, items: Tensor | None, training: bool) -> Tensor:
         ctx.save_for_backward(weight, matrix, items)
         if items is None:
             # New items that are to be placed are of any number; those of training are not.
-            return times(matrix, weight, ctx.needs_input_grad[0])
+            return times(matrix, weight, training)
         projected = weight.new_empty(len(items), len(weight))
         for rows, part in _blocks(matrix, items):
             # The few rows on the left: there the kernel does not mind a d that is no multiple of its registers.
@@ -34,11 +34,11 @@ class _Projected(torch.autograd.Function):
         return projected
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor | None, None]:
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor | None, None, None]:
         once()
         gradient, (weight, matrix, items), trained = gradients[0], ctx.saved_tensors, ctx.needs_input_grad[1]
         if items is None:
-            return times(gradient.T, matrix.T), times(gradient, weight.T) if trained else None, None
+            return times(gradient.T, matrix.T), times(gradient, weight.T) if trained else None, None, None
         # Of a trained table the rows of these items, or all of its rows; of a frozen one none.
         if by_row():
             own = matrix.new_empty(len(items) if trained else 0, matrix.shape[1])
@@ -56,8 +56,8 @@ class _Projected(torch.autograd.Function):
                 else:
                     own.index_add_(0, items[part], sent)
         if not trained:
-            return of_weight, None, None
-        return of_weight, gradient_of_rows(items, own, len(matrix)) if by_row() else own, None
+            return of_weight, None, None, None
+        return of_weight, gradient_of_rows(items, own, len(matrix)) if by_row() else own, None, None
 
 
 def _blocks(matrix: Tensor, items: Tensor) -> Iterator[tuple[Tensor, slice]]:
@@ -81,7 +81,7 @@ def project(table: FeatureTable, items: Tensor | None, weight: Tensor, bias: Ten
     """
     if not table.matrix.is_cpu:
         return F.linear(table.matrix if items is None else table.rows(items), weight, bias)
-    projected = _Projected.apply(weight, table.matrix, items)
+    projected = _Projected.apply(weight, table.matrix, items, torch.is_grad_enabled())
     return projected if bias is None else projected + bias
 
 
