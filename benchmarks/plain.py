@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import random
 import statistics
 import sys
@@ -28,17 +27,15 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from benchmarks.plain_evaluation import evaluation
 from benchmarks.processes import found_by, guarded, output, positive, write
 from benchmarks.world import JOINT, World, baby_shaped
 from palate.core.seeds import Draws
 from palate.dataset.inputs import ModelInputs
 from palate.graph.operator import SparseOperator
-from palate.graph.rows import Rows
-from palate.measure.metrics import CUTS
 from palate.models.base import Batch, Embeddings, Recommender
 
-BATCH, SEED, WARM, USERS = 2048, 0, 2, 4096
-NAMES = ("recall", "ndcg", "precision", "map", "mrr", "hit")
+BATCH, SEED, WARM = 2048, 0, 2
 
 
 def coo(operator: SparseOperator) -> Tensor:
@@ -296,43 +293,6 @@ def _unseen(chance: random.Random, seen: set[int], items: int) -> int:
     while drawn in seen:
         drawn = chance.randrange(items)
     return drawn
-
-
-def evaluation(
-    embed: Callable[[], Embeddings], held_out: Rows, seen: Rows, cuts: tuple[int, ...] = CUTS
-) -> dict[str, float]:
-    """All metrics of all users with a held-out item: a forward pass for each block, and loops over their lists."""
-    users = np.flatnonzero(held_out.lengths)
-    found: dict[str, list[float]] = {f"{name}@{cut}": [] for cut in cuts for name in NAMES}
-    for start in range(0, len(users), USERS):
-        block = users[start : start + USERS]
-        vectors = embed()
-        scores = vectors.user[torch.from_numpy(block)] @ vectors.item.T
-        hidden = [(row, item) for row, user in enumerate(block) for item in seen[int(user)].tolist()]
-        row, column = torch.tensor(hidden).T
-        scores[row, column] = -1e10
-        lists = torch.topk(scores, max(cuts), dim=1).indices.tolist()
-        for user, items in zip(block, lists, strict=True):
-            wanted = held_out[int(user)].tolist()
-            hits = [item in wanted for item in items]
-            for cut in cuts:
-                for name, value in zip(NAMES, metrics(hits[:cut], len(wanted), cut), strict=True):
-                    found[f"{name}@{cut}"].append(value)
-    return {name: float(np.mean(values)) for name, values in found.items()}
-
-
-def metrics(hits: list[bool], wanted: int, cut: int) -> tuple[float, ...]:
-    """`NAMES` of one list of hits."""
-    count, gain, precision, first = 0, 0.0, 0.0, 0.0
-    for rank, hit in enumerate(hits, 1):
-        if hit:
-            count += 1
-            gain += 1 / math.log2(rank + 1)
-            precision += count / rank
-            first = first or 1 / rank
-    best = min(wanted, cut)
-    ideal = sum(1 / math.log2(rank + 1) for rank in range(1, best + 1))
-    return count / wanted, gain / ideal, count / cut, precision / best, first, float(count > 0)
 
 
 def measure(name: str, steps: int) -> dict[str, Any]:

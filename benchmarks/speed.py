@@ -143,11 +143,11 @@ def comparison(found: dict[str, Any]) -> str:
     else:
         cells += ["", ""]
     if name in REFERENCE:
-        _, memory, _, share = REFERENCE[name]
+        units, memory, _, share = REFERENCE[name]
         part = f"{found['peak_mb'] / memory:.2f}" + ("" if share is None else f" (bar {share:g})")
-        cells += [f"{faster['cpu']:.1f}×", f"{faster['units']:.1f}×", part]
+        cells += [f"{units:,.0f} U, {memory:,.0f} MB", f"{faster['cpu']:.1f}×", f"{faster['units']:.1f}×", part]
     else:
-        cells += ["", "", ""]
+        cells += ["", "", "", ""]
     return "| " + " | ".join(cells) + " |"
 
 
@@ -181,8 +181,8 @@ HEAD = (
     "|---|---|---|---|---|---|---|---|"
 )
 COMPARED = (
-    "| model | bar | plain form, CPU s | faster than it | than the toolbox, in CPU s | in U | of its memory |\n"
-    "|---|---|---|---|---|---|---|"
+    "| model | bar | plain form, CPU s | faster than it | toolbox | faster than it, CPU s | in U | of its memory |\n"
+    "|---|---|---|---|---|---|---|---|"
 )
 
 

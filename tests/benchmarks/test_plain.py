@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from benchmarks.plain import FORMS, Plain, batches, coo, evaluation
+from benchmarks.plain import FORMS, Plain, batches, coo
+from benchmarks.plain_evaluation import evaluation
 from torch import Tensor
 
 import worlds

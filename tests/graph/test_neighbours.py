@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from palate.graph import neighbours
 from palate.graph.neighbours import nearest
 
 
@@ -36,3 +37,12 @@ def test_a_row_of_zeros_has_cosine_zero_with_all() -> None:
     assert rows[0].tolist() == [1, 2]
     assert cosines[:2].tolist() == [0, 0]
     assert cosines[2:] == pytest.approx([0, 0.5**0.5, 0, 0.5**0.5])
+
+
+def test_a_few_rows_of_any_number_are_not_given_to_the_kernel_that_keeps_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[bool] = []
+    monkeypatch.setattr(neighbours, "LARGE", 20)
+    monkeypatch.setattr(neighbours, "times", lambda *given: asked.append(given[2]) or given[0] @ given[1].T)
+    for count in (7, 19, 20):
+        nearest(np.random.default_rng(0).normal(size=(count, 3)).astype(np.float32), 2)
+    assert asked == [False, False, True]

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 import worlds
-from palate.core.dense import KERNEL, STEP
+from palate.core.dense import STEP
 from palate.core.seeds import Draws
 from palate.models import MODELS, Recommender
 from palate.models.base import Batch
@@ -31,7 +31,6 @@ PRESETS = [
 SETTINGS: dict[str, dict[str, Any]] = {"crmman": {"dislikes": "none"}}
 
 
-@pytest.mark.skipif(not KERNEL, reason="this build of torch has no faster kernel")
 @pytest.mark.parametrize("name", PRESETS)
 def test_loss_and_gradients_are_those_of_double_precision(name: str) -> None:
     model_name, _, preset = name.partition(" ")

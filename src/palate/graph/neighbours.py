@@ -17,6 +17,8 @@ from palate.graph.rows import Rows
 
 # Cosines held at once: 256 MB in single precision.
 CELLS = 1 << 26
+# From so many rows on the faster product is worth what it keeps of each size; a few new items may be of any number.
+LARGE = 4096
 
 
 def nearest(
@@ -50,7 +52,7 @@ def nearest(
     places: list[Tensor] = []
     cosines: list[Tensor] = []
     for start in range(0, len(chosen), step):
-        block = times(unit[start : start + step], unit)
+        block = times(unit[start : start + step], unit, len(unit) >= LARGE)
         if not itself:
             block[torch.arange(len(block)), torch.arange(start, start + len(block))] = -torch.inf
         _, place = torch.topk(block, wanted, dim=1)
