@@ -16,7 +16,7 @@ from torch import nn
 import worlds
 from palate.core import dense
 from palate.core.dense import times
-from palate.core.gradients import row_gradients
+from palate.core.gradients import RowGradients, row_gradients
 from palate.core.seeds import Draws
 from palate.core.width import ColumnLinear
 from palate.encode.features import Features
@@ -36,16 +36,21 @@ def test_projection_and_gradients_are_those_of_the_plain_product(
     table, rows = FeatureTable(FEATURES, trained), torch.tensor(items)
     weight = torch.randn(4, 5, generator=torch.Generator().manual_seed(0), requires_grad=True)
     sent = torch.randn(len(items), 4, generator=torch.Generator().manual_seed(1))
-    with pytest.MonkeyPatch.context() as patch, row_gradients() if by_row else nullcontext():
+    collected = RowGradients()
+    with pytest.MonkeyPatch.context() as patch, row_gradients(collected) if by_row else nullcontext():
         patch.setattr(projecting, "BLOCK_ROWS", block)
         found = project(table, rows, weight)
         followed = [weight, table.matrix] if trained else [weight]
-        gradients = torch.autograd.grad((found * sent).sum(), followed)
+        gradients = list(torch.autograd.grad((found * sent).sum(), followed, allow_unused=by_row))
+    factors = collected.of(table.matrix)
+    assert (factors is not None) == (trained and by_row)
+    if factors is not None:
+        assert gradients.pop() is None
+        gradients.append(factors.written_out(20))
     expected = table.matrix[rows] @ weight.T
     torch.testing.assert_close(found, expected)
     for gradient, wanted in zip(gradients, torch.autograd.grad((expected * sent).sum(), followed), strict=True):
-        assert gradient.is_sparse == (by_row and wanted.shape == table.matrix.shape)
-        torch.testing.assert_close(gradient.to_dense(), wanted)
+        torch.testing.assert_close(gradient, wanted)
 
 
 def test_items_without_the_modality_are_projected_to_zero() -> None:

@@ -4,50 +4,91 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from contextlib import contextmanager
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-_by_row = False
+
+class Factors(NamedTuple):
+    """The gradient of a wide table of which a step met some rows: those rows are L R, the others zero.
+
+    It is as wide as the table only once it is written out, a block at a time, where it is used.
+
+    Attributes:
+        rows: which they are (int64, n); in any order, and what comes twice counts twice.
+        left: L, n × k.
+        right: R, k × D.
+    """
+
+    rows: Tensor
+    left: Tensor
+    right: Tensor
+
+    def in_order(self) -> Factors:
+        """The same with ascending rows, each once."""
+        if bool((self.rows.diff() > 0).all()):
+            return self
+        rows, place = torch.unique(self.rows, return_inverse=True)
+        left = self.left.new_zeros(len(rows), self.left.shape[1]).index_add_(0, place, self.left)
+        return Factors(rows, left, self.right)
+
+    def written_out(self, count: int) -> Tensor:
+        """The whole gradient of a table of `count` rows."""
+        whole = self.right.new_zeros(count, self.right.shape[1])
+        return whole.index_add_(0, self.rows, self.left @ self.right)
+
+
+class RowGradients:
+    """Gradients that backward passes left as `Factors`, of each table that has any."""
+
+    def __init__(self) -> None:
+        self._found: dict[Tensor, Factors] = {}
+
+    def add(self, table: Tensor, factors: Factors) -> None:
+        """Add to the gradient of `table`, whose R may be written to afterwards."""
+        factors = factors._replace(right=factors.right.clone())
+        before = self._found.get(table)
+        if before is not None:
+            # [L1 0; 0 L2] [R1; R2] is the sum of both.
+            left = torch.block_diag(before.left, factors.left)
+            factors = Factors(torch.cat([before.rows, factors.rows]), left, torch.cat([before.right, factors.right]))
+        self._found[table] = factors
+
+    def of(self, table: Tensor) -> Factors | None:
+        """Of one table, rows in order; None when it has none."""
+        found = self._found.get(table)
+        return None if found is None else found.in_order()
+
+    def clear(self) -> None:
+        """Forget all."""
+        self._found.clear()
+
+
+_collected: RowGradients | None = None
 
 
 @contextmanager
-def row_gradients() -> Generator[None, None, None]:
-    """Within it, the gradient of a wide table of which a step met some rows may be those rows alone, a sparse tensor.
+def row_gradients(collected: RowGradients) -> Generator[None, None, None]:
+    """Within it, gradients of wide tables may go to `collected` as `Factors`, and not to `.grad`.
 
-    It is for an optimiser that can take such a gradient, as `palate.optimise.adam` does: the others are zero, and a
-    table of zeros is not free.
+    It is for an optimiser that can take them, as `palate.optimise.adam` does: written out they are as large as the
+    table, and mostly zeros.
     """
-    global _by_row
-    before, _by_row = _by_row, True
+    global _collected
+    before, _collected = _collected, collected
     try:
         yield
     finally:
-        _by_row = before
+        _collected = before
 
 
-def by_row() -> bool:
-    """Whether `row_gradients` is on."""
-    return _by_row
-
-
-def gradient_of_rows(rows: Tensor, values: Tensor, count: int) -> Tensor:
-    """A table that is zero but for some rows, as a sparse tensor.
-
-    Args:
-        rows: int64, B; ascending and each once, or `rows_of` will have to sort them.
-        values: of these rows, B × d.
-        count: rows of the table.
-    """
-    return torch.sparse_coo_tensor(rows.unsqueeze(0), values, (count, values.shape[1]), check_invariants=False)
-
-
-def rows_of(gradient: Tensor) -> tuple[Tensor, Tensor]:
-    """The rows of a sparse gradient, ascending and each once (int64, B), and their values (B × d)."""
-    # Autograd forgets that they are in order, and `coalesce` would copy all of them to find out.
-    if not bool((gradient._indices()[0].diff() > 0).all()):
-        gradient = gradient.coalesce()
-    return gradient._indices()[0], gradient._values()
+def gradient_of_rows(table: Tensor, factors: Factors) -> Tensor | None:
+    """What the backward pass of a function returns for `table`: the gradient, or None where `row_gradients` has it."""
+    if _collected is None or not table.is_leaf:
+        return factors.written_out(len(table))
+    _collected.add(table, factors)
+    return None
 
 
 def once() -> None:

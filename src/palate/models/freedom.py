@@ -30,7 +30,6 @@ from palate.models.base import MODELS, Batch, Embeddings, Needs, Recommender
 from palate.models.layers import FeatureTable, key_of, node_table, require_features
 from palate.models.losses import batch_squared, bpr
 from palate.models.pairwise import content_bpr
-from palate.models.projecting import project
 
 
 class FREEDOMConfig(Config):
@@ -148,11 +147,7 @@ class FREEDOM(Recommender):
             table, kernel = self.content(name)
             here, there = (table.present_rows(items) for items in (batch.positives, batch.negatives))
             both = None if here is None or there is None else here * there
-            if config.train_features:
-                liked, other = project(table, distinct, kernel).index_select(0, place).chunk(2)
-                term = bpr(user, liked, other, both)
-            else:
-                term = content_bpr(None, user, [table], [kernel], batch.positives, batch.negatives, both)
+            term = content_bpr(None, user, [table], [kernel], batch.positives, batch.negatives, both)
             terms[f"bpr_{name}"] = config.modal_weight * term
         terms["penalty"] = config.penalty_weight * batch_squared(*own.chunk(3))
         return terms

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from palate.core.dense import times
-from palate.core.gradients import once
+from palate.core.gradients import Factors, gradient_of_rows, once
 from palate.core.width import inner
 from palate.graph.operator import weighted_sums
 from palate.models.layers import FeatureTable
@@ -33,13 +33,15 @@ class _ContentBPR(torch.autograd.Function):
         items: Tensor,
         others: Tensor,
         weights: Tensor,
-        matrices: list[Tensor],
-        *kernels: Tensor,
+        *tables: Tensor,
     ) -> Tensor:
+        matrices, kernels = _halves(tables)
         count = len(items)
         loss = ahead.new_zeros(())
         of_ahead, of_likes = torch.empty_like(ahead), torch.empty_like(likes)
         of_kernels = [torch.zeros_like(kernel) for kernel in kernels]
+        # What a pair sends to the features of i, and the negative of it to those of j: this times W.
+        of_shown = torch.empty_like(likes)
         # A difference is a sum of two weighted rows, formed in one pass over both.
         pairs = torch.stack([items, others], 1).int().flatten()
         pointer = torch.arange(0, 2 * BLOCK_PAIRS + 1, 2, dtype=torch.int32)
@@ -57,17 +59,33 @@ class _ContentBPR(torch.autograd.Function):
             of_ahead[part] = slope
             slope = slope.unsqueeze(1)
             torch.mul(slope, shown, out=of_likes[part])
-            of_shown = (slope * liked).T.contiguous()
+            torch.mul(slope, liked, out=of_shown[part])
+            turned = of_shown[part].T.contiguous()
             for total, rows in zip(of_kernels, differences, strict=True):
-                total += times(of_shown, rows.T, common)
-        ctx.save_for_backward(of_ahead, of_likes, *of_kernels)
+                total += times(turned, rows.T, common)
+        ctx.tables = len(tables)
+        ctx.save_for_backward(items, others, of_shown, of_ahead, of_likes, *tables, *of_kernels)
         return loss
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         once()
-        of_ahead, of_likes, *of_kernels = (saved * gradients[0] for saved in ctx.saved_tensors)
-        return of_ahead, of_likes, None, None, None, None, *of_kernels
+        items, others, of_shown, of_ahead, of_likes, *rest = ctx.saved_tensors
+        tables, of_kernels = rest[: ctx.tables], rest[ctx.tables :]
+        matrices, kernels = _halves(tables)
+        of_matrices: list[Tensor | None] = [None] * len(matrices)
+        trained = [place for place, matrix in enumerate(matrices) if matrix.requires_grad]
+        if trained:
+            sent = torch.cat([of_shown, -of_shown]) * gradients[0]
+            of_rows = Factors(torch.cat([items, others]), sent, kernels[0]).in_order()
+            for place in trained:
+                of_matrices[place] = gradient_of_rows(matrices[place], of_rows._replace(right=kernels[place]))
+        of_ahead, of_likes, *of_kernels = (saved * gradients[0] for saved in (of_ahead, of_likes, *of_kernels))
+        return of_ahead, of_likes, None, None, None, *of_matrices, *of_kernels
+
+
+def _halves(tables: Sequence[Tensor]) -> tuple[Sequence[Tensor], Sequence[Tensor]]:
+    return tables[: len(tables) // 2], tables[len(tables) // 2 :]
 
 
 def _total(parts: list[Tensor]) -> Tensor:
@@ -86,12 +104,14 @@ def content_bpr(
     others: Tensor,
     counted: Tensor | None = None,
 ) -> Tensor:
-    """-mean log σ(a_b + l_b · Σ_m W_m (X_m[i_b] - X_m[j_b])), differentiable once in a, l and W; 0 without a pair.
+    """-mean log σ(a_b + l_b · Σ_m W_m (X_m[i_b] - X_m[j_b])), differentiable once in a, l, W and a trained X.
+
+    0 without a pair.
 
     Args:
         ahead: a, B: by how much i is ahead of j without content; None: not at all.
         likes: l, B × d.
-        tables: X_m, I × D_m, frozen.
+        tables: X_m, I × D_m.
         kernels: W_m, d × D_m.
         items, others: i and j, int64, B; an item may come several times.
         counted: B, 1 for pairs that count and 0 for pairs to leave out; None counts all.
@@ -107,4 +127,4 @@ def content_bpr(
             for table, kernel in zip(tables, kernels, strict=True)
         ]
         return torch.dot(F.softplus(-(ahead + inner(likes, torch.stack(shown).sum(0)))), weights)
-    return _ContentBPR.apply(ahead, likes, items, others, weights, [table.matrix for table in tables], *kernels)
+    return _ContentBPR.apply(ahead, likes, items, others, weights, *(table.matrix for table in tables), *kernels)

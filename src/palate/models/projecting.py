@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from palate.core.dense import times
-from palate.core.gradients import by_row, gradient_of_rows, once
+from palate.core.gradients import Factors, gradient_of_rows, once
 from palate.models.layers import FeatureTable, Projection
 
 # Rows gathered at once: at a width of 4096 these are 2 MB, which stay in the processor's cache.
@@ -39,25 +39,11 @@ class _Projected(torch.autograd.Function):
         gradient, (weight, matrix, items), trained = gradients[0], ctx.saved_tensors, ctx.needs_input_grad[1]
         if items is None:
             return times(gradient.T, matrix.T), times(gradient, weight.T) if trained else None, None, None
-        # Of a trained table the rows of these items, or all of its rows; of a frozen one none.
-        if by_row():
-            own = matrix.new_empty(len(items) if trained else 0, matrix.shape[1])
-        else:
-            own = matrix.new_zeros(len(matrix) if trained else 0, matrix.shape[1])
         of_weight = torch.zeros_like(weight)
         # The rows are gathered again: that costs a tenth of the product, and keeping them would need 16 kB for each.
         for rows, part in _blocks(matrix, items):
-            common = len(rows) == BLOCK_ROWS
-            of_weight += times(gradient[part].T, rows.T, common)
-            if trained:
-                sent = times(gradient[part], weight.T, common)
-                if by_row():
-                    own[part] = sent
-                else:
-                    own.index_add_(0, items[part], sent)
-        if not trained:
-            return of_weight, None, None, None
-        return of_weight, gradient_of_rows(items, own, len(matrix)) if by_row() else own, None, None
+            of_weight += times(gradient[part].T, rows.T, len(rows) == BLOCK_ROWS)
+        return of_weight, gradient_of_rows(matrix, Factors(items, gradient, weight)) if trained else None, None, None
 
 
 def _blocks(matrix: Tensor, items: Tensor) -> Iterator[tuple[Tensor, slice]]:

@@ -8,11 +8,12 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from palate.core.gradients import rows_of
+from palate.core.dense import times
+from palate.core.gradients import Factors, RowGradients
 
 BETAS, EPSILON = (0.9, 0.999), 1e-8
-# Entries of a gradient of some rows that are written out at a time.
-BLOCK = 1 << 18
+# Entries of a table that are moved at a time where its gradient has to be written out, and rows written out at once.
+BLOCK, ROWS = 1 << 19, 128
 
 
 class Adam:
@@ -22,12 +23,13 @@ class Adam:
     made: 70 MB of memory and more than a second before the first step.
 
     Args:
-        parameters: what is optimised; those without a gradient stay as they are. A gradient may be a sparse tensor of
-            some rows (`row_gradients`): the step is that of the same gradient with zeros.
+        parameters: what is optimised; those without a gradient stay as they are.
         learning_rate: the step size.
         weight_decay: λ of λ/2 ‖θ‖².
 
     Attributes:
+        by_row: gradients that are not in `.grad` but `Factors` of some rows (`row_gradients`); a step is that of the
+            gradient written out.
         state: of each parameter that has had a gradient, by its place: `step`, `exp_avg` and `exp_avg_sq`.
 
     Source: Kingma & Ba, ICLR 2015, algorithm 1.
@@ -36,12 +38,14 @@ class Adam:
     def __init__(self, parameters: Iterable[nn.Parameter], learning_rate: float, weight_decay: float = 0.0) -> None:
         self.parameters = list(parameters)
         self.learning_rate, self.weight_decay = learning_rate, weight_decay
+        self.by_row = RowGradients()
         self.state: dict[int, dict[str, Tensor]] = {}
 
     def zero_grad(self) -> None:
         """Forget all gradients."""
         for parameter in self.parameters:
             parameter.grad = None
+        self.by_row.clear()
 
     @torch.no_grad()
     def step(self) -> None:
@@ -50,17 +54,19 @@ class Adam:
         gradients: list[Tensor] = []
         states: list[dict[str, Tensor]] = []
         for place, parameter in enumerate(self.parameters):
-            if parameter.grad is None:
+            gradient, factors = parameter.grad, self.by_row.of(parameter)
+            if gradient is None and factors is None:
                 continue
             if place not in self.state:
                 self.state[place] = _fresh(parameter)
             state = self.state[place]
             state["step"] += 1
-            if parameter.grad.is_sparse:
-                self._move_by_rows(parameter, *rows_of(parameter.grad), state)
+            if gradient is None:
+                assert factors is not None
+                self._move_by_rows(parameter, factors, state)
                 continue
             moved.append(parameter)
-            gradients.append(parameter.grad)
+            gradients.append(gradient if factors is None else gradient + factors.written_out(len(parameter)))
             states.append(state)
         if moved:
             self._move(moved, gradients, states)
@@ -82,23 +88,30 @@ class Adam:
             maximize=False,
         )
 
-    def _move_by_rows(self, table: Tensor, rows: Tensor, values: Tensor, state: dict[str, Tensor]) -> None:
+    def _move_by_rows(self, table: Tensor, gradient: Factors, state: dict[str, Tensor]) -> None:
         """With a gradient of some rows, the others' being zero: their moments fade and move them all the same.
 
-        Blocks of the gradient are written out one after the other into the same memory, which stays in the cache.
+        The gradient is written out a block at a time into the same memory, which stays in the cache.
         """
+        rows, left, right = gradient
         size = max(1, BLOCK // table.shape[1])
-        starts = list(range(0, len(table), size))
-        edges = torch.searchsorted(rows, torch.tensor([*starts, len(table)], device=rows.device)).tolist()
-        whole = table.new_zeros(min(size, len(table)), table.shape[1])
-        for start, (first, last) in zip(starts, pairwise(edges), strict=True):
-            part = slice(start, start + size)
-            block = whole[: len(table[part])]
-            met = rows[first:last] - start
-            block.index_copy_(0, met, values[first:last])
-            here = {name: value if name == "step" else value[part] for name, value in state.items()}
-            self._move([table[part]], [block], [here])
-            block.index_fill_(0, met, 0.0)
+        starts = torch.arange(0, len(table) + size, size, device=rows.device)
+        edges, places = torch.searchsorted(rows, starts).tolist(), rows % size
+        whole = table.new_empty(min(size, len(table)), table.shape[1])
+        blocks = zip(*(part.split(size) for part in (table, state["exp_avg"], state["exp_avg_sq"])), strict=True)
+        # The rows that were last multiplied, and the first of them.
+        sent, first = whole, -ROWS
+        for (here, average, squares), (begin, end) in zip(blocks, pairwise(edges), strict=True):
+            block = whole[: len(here)].zero_()
+            while begin < end:
+                if begin >= first + ROWS:
+                    first = begin
+                    some = left[first : first + ROWS]
+                    sent = times(some, right.T, len(some) == ROWS)
+                stop = min(end, first + ROWS)
+                block.index_add_(0, places[begin:stop], sent[begin - first : stop - first])
+                begin = stop
+            self._move([here], [block], [{"step": state["step"], "exp_avg": average, "exp_avg_sq": squares}])
 
     def load(self, state: Mapping[int, Mapping[str, Tensor]]) -> None:
         """Go on from a stored state.

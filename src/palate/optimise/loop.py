@@ -209,7 +209,7 @@ class Loop:
             self._refuse(list(terms), values)
         self._enter("backward")
         self.optimiser.zero_grad()
-        with row_gradients():
+        with row_gradients(self.optimiser.by_row):
             torch.stack(list(terms.values())).sum().backward()
         self._enter("optimiser")
         self.optimiser.step()
