@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -94,6 +94,20 @@ def positive(word: str) -> int:
     if not word.isdecimal() or int(word) < 1:
         raise argparse.ArgumentTypeError(f"'{word}' is no number of 1 or more")
     return int(word)
+
+
+def one_of(kind: str, names: Iterable[str]) -> Callable[[str], str]:
+    """Reads one of `names` from a command line; a `kind` that is not among them is told with the nearest of them."""
+    from palate.core.errors import unknown_name
+
+    valid = list(names)
+
+    def read(word: str) -> str:
+        if word not in valid:
+            raise argparse.ArgumentTypeError(f"{unknown_name(kind, word, valid)} (there are {', '.join(valid)})")
+        return word
+
+    return read
 
 
 def output(word: str) -> Path:

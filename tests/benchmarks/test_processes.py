@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import argparse
 import sys
 from pathlib import Path
 
 import pytest
-from benchmarks.processes import found_by, run
+from benchmarks.processes import found_by, one_of, run
 
 
 def test_cost_and_last_line() -> None:
@@ -33,3 +34,10 @@ def test_a_module_gives_what_it_wrote_last(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.chdir(tmp_path)
     assert found_by("speaking", "well", threads=3) == [["well"], "3"]
     assert found_by("speaking", "fail") is None
+
+
+def test_an_unknown_name_is_told_with_the_nearest() -> None:
+    model = one_of("model", ["bm3", "lightgcn"])
+    assert model("bm3") == "bm3"
+    with pytest.raises(argparse.ArgumentTypeError, match="did you mean 'lightgcn'"):
+        model("lightgnc")

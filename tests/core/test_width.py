@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -82,6 +83,24 @@ def run(first: int, last: int) -> dict[str, Tensor]:
     return result
 
 
+def refused_twice() -> list[str]:
+    """Which functions of own columns refuse to be differentiated twice, among those whose gradient needs talking."""
+    layer = width.ColumnLinear(WIDTH, WIDTH).double()
+    functions: dict[str, Callable[[Tensor], Tensor]] = {
+        "onto_columns": width.onto_columns,
+        "whole_rows": width.whole_rows,
+        "ColumnLinear": layer,
+    }
+    refused: list[str] = []
+    for name, function in functions.items():
+        own = torch.ones(2, WIDTH // WORLD, dtype=torch.float64, requires_grad=True)
+        try:
+            torch.autograd.grad(function(own).square().sum(), own, create_graph=True)
+        except RuntimeError as error:
+            refused += [name] if "second derivative" in str(error) else []
+    return refused
+
+
 def worker(rank: int, folder: Path) -> None:
     """One of two processes, each with half of the columns."""
     import torch.distributed as dist
@@ -95,6 +114,7 @@ def worker(rank: int, folder: Path) -> None:
         width.ColumnLinear(WIDTH, WIDTH + 1)
     except ConfigError as error:
         (folder / f"refused{rank}").write_text(str(error))
+    (folder / f"once{rank}").write_text(" ".join(refused_twice()))
     write_tensors(folder / f"rank{rank}.safetensors", result)
     dist.barrier()
     dist.destroy_process_group()
@@ -123,6 +143,7 @@ def test_two_processes_with_half_the_columns_get_the_same_sums_and_gradients(tmp
         for value in found:
             torch.testing.assert_close(value, expected, rtol=1e-12, atol=1e-12, msg=lambda text, n=name: f"{n}: {text}")
     assert "cannot be shared evenly by 2 processes" in (tmp_path / "refused0").read_text()
+    assert (tmp_path / "once0").read_text() == "onto_columns whole_rows ColumnLinear"
 
 
 def plain(left: Tensor, right: Tensor) -> dict[str, Tensor]:
