@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from benchmarks.processes import added, found_by, guarded, kept, one_of, output, write
+from benchmarks.processes import added, ask_models, found_by, guarded, kept, output, write
 
 if TYPE_CHECKING:
     from palate.dataset.dataset import Dataset
@@ -175,7 +175,7 @@ def main() -> None:
 
     reader = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     reader.add_argument("--data", nargs="+", type=Path, required=True, metavar="CAT", help="catalogue folders")
-    reader.add_argument("--model", nargs="+", type=one_of("model", NAMES), help="default: all")
+    ask_models(reader, NAMES)
     reader.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE", help="over those of the recipe")
     reader.add_argument("--threads", type=int, default=0, help="0: all cores")
     reader.add_argument("--out", type=output, help="JSON file, in place of what was there")
@@ -189,7 +189,7 @@ def main() -> None:
     failed: list[str] = []
     print(HEAD, flush=True)
     for folder in asked.data:
-        for name in asked.model or NAMES:
+        for name in asked.model:
             words = ["--data", str(folder), "--model", name, *(["--set", *asked.set] if asked.set else [])]
             words += ["--started", repr(time.time())]
             found = found_by("benchmarks.convergence", *words, threads=asked.threads)

@@ -22,7 +22,7 @@ from itertools import islice, pairwise
 from typing import TYPE_CHECKING, Any
 
 from benchmarks.interactions import pairs, sizes
-from benchmarks.processes import found_by, guarded, one_of, output, write
+from benchmarks.processes import ask_models, found_by, guarded, output, write
 
 if TYPE_CHECKING:
     from palate.dataset.inputs import ModelInputs
@@ -184,7 +184,7 @@ def main() -> None:
     """Measure each model at each size, and print the table and the exponents."""
     reader = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     reader.add_argument("--interactions", nargs="+", type=float, default=[1e5, 1e6, 1e7])
-    reader.add_argument("--model", nargs="+", type=one_of("model", NAMES), default=list(USUAL))
+    ask_models(reader, NAMES, USUAL)
     reader.add_argument("--steps", type=int, default=200)
     reader.add_argument("--seconds", type=float, default=900, help="stop stepping after so many")
     reader.add_argument("--threads", type=int, default=0, help="0: all cores")

@@ -28,7 +28,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from benchmarks.plain_evaluation import evaluation
-from benchmarks.processes import found_by, guarded, one_of, output, positive, write
+from benchmarks.processes import ask_models, found_by, guarded, output, positive, write
 from benchmarks.world import JOINT, World, baby_shaped
 from palate.core.seeds import Draws
 from palate.dataset.inputs import ModelInputs
@@ -346,7 +346,7 @@ def measure(name: str, steps: int) -> dict[str, Any]:
 def main() -> None:
     """Measure each form in a process of its own."""
     reader = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    reader.add_argument("--model", nargs="+", type=one_of("model", FORMS), default=list(FORMS))
+    ask_models(reader, FORMS)
     reader.add_argument("--steps", type=positive, default=8, help="measured steps after two to warm up")
     reader.add_argument("--threads", type=int, default=0, help="0: all cores")
     reader.add_argument("--out", type=output, help="JSON file, in place of what was there")

@@ -96,18 +96,20 @@ def positive(word: str) -> int:
     return int(word)
 
 
-def one_of(kind: str, names: Iterable[str]) -> Callable[[str], str]:
-    """Reads one of `names` from a command line; a `kind` that is not among them is told with the nearest of them."""
+def ask_models(reader: argparse.ArgumentParser, names: Iterable[str], usual: Iterable[str] | None = None) -> None:
+    """Give a command line `--model NAME …`: one of `names`, by itself the `usual` ones (None: all of them)."""
     from palate.core.errors import unknown_name
 
     valid = list(names)
 
     def read(word: str) -> str:
         if word not in valid:
-            raise argparse.ArgumentTypeError(f"{unknown_name(kind, word, valid)} (there are {', '.join(valid)})")
+            raise argparse.ArgumentTypeError(f"{unknown_name('model', word, valid)} (there are {', '.join(valid)})")
         return word
 
-    return read
+    default = valid if usual is None else list(usual)
+    told = f"of {', '.join(valid)}; default: {'all' if usual is None else ', '.join(default)}"
+    reader.add_argument("--model", nargs="+", type=read, default=default, metavar="NAME", help=told)
 
 
 def output(word: str) -> Path:

@@ -21,7 +21,7 @@ from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import Any
 
-from benchmarks.processes import added, found_by, guarded, kept, one_of, output, positive, write
+from benchmarks.processes import added, ask_models, found_by, guarded, kept, output, positive, write
 from benchmarks.reference import EVALUATION, EVALUATION_FACTOR, PLAIN, REFERENCE, UNIT_CPU
 
 NAMES = ("lightgcn", "bpr", "vbpr", "bm3", "bm3 official", "lgmrec", "lgmrec official", "mmgcn", "mmgcn official",
@@ -233,7 +233,7 @@ def measured(name: str, epochs: int, threads: int) -> dict[str, Any] | None:
 def main() -> None:
     """Measure each model in a process of its own and print the tables."""
     reader = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    reader.add_argument("--model", nargs="+", type=one_of("model", NAMES), default=list(NAMES), help="default: all")
+    ask_models(reader, NAMES)
     reader.add_argument("--epochs", type=positive, default=5, help="measured epochs after one to warm up")
     reader.add_argument("--threads", type=int, default=0, help="0: all cores; the page has 1")
     reader.add_argument("--no-plain", action="store_true", help="leave the plain forms out")

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from benchmarks.processes import found_by, one_of, run
+from benchmarks.processes import ask_models, found_by, run
 
 
 def test_cost_and_last_line() -> None:
@@ -36,8 +36,11 @@ def test_a_module_gives_what_it_wrote_last(tmp_path: Path, monkeypatch: pytest.M
     assert found_by("speaking", "fail") is None
 
 
-def test_an_unknown_name_is_told_with_the_nearest() -> None:
-    model = one_of("model", ["bm3", "lightgcn"])
-    assert model("bm3") == "bm3"
-    with pytest.raises(argparse.ArgumentTypeError, match="did you mean 'lightgcn'"):
-        model("lightgnc")
+def test_models_are_asked_for_by_name(capsys: pytest.CaptureFixture[str]) -> None:
+    reader = argparse.ArgumentParser()
+    ask_models(reader, ["bm3", "bm3 official", "lightgcn"], ["bm3"])
+    assert reader.parse_args([]).model == ["bm3"]
+    assert reader.parse_args(["--model", "lightgcn", "bm3 official"]).model == ["lightgcn", "bm3 official"]
+    with pytest.raises(SystemExit):
+        reader.parse_args(["--model", "lightgnc"])
+    assert "did you mean 'lightgcn'?" in capsys.readouterr().err

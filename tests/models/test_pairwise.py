@@ -33,7 +33,7 @@ def test_loss_and_gradients_are_those_of_the_formula(
 ) -> None:
     tables = [FeatureTable(each, trained=features != "frozen") for each in FEATURES[:modalities]]
     matrices = [table.matrix for table in tables if features != "frozen"]
-    collected = RowGradients()
+    collected = RowGradients(matrices)
     chance = torch.Generator().manual_seed(seed)
     items, others = (torch.randint(20, (count,), generator=chance) for _ in range(2))
     ahead = torch.randn(count, generator=chance, requires_grad=True)

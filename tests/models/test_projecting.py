@@ -36,7 +36,7 @@ def test_projection_and_gradients_are_those_of_the_plain_product(
     table, rows = FeatureTable(FEATURES, trained), torch.tensor(items)
     weight = torch.randn(4, 5, generator=torch.Generator().manual_seed(0), requires_grad=True)
     sent = torch.randn(len(items), 4, generator=torch.Generator().manual_seed(1))
-    collected = RowGradients()
+    collected = RowGradients([table.matrix])
     with pytest.MonkeyPatch.context() as patch, row_gradients(collected) if by_row else nullcontext():
         patch.setattr(projecting, "BLOCK_ROWS", block)
         found = project(table, rows, weight)

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from contextlib import nullcontext
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-from palate.core.gradients import Factors
+import worlds
+from palate.core.gradients import Factors, row_gradients
+from palate.models.layers import FeatureTable
+from palate.models.projecting import project
 from palate.optimise import adam
 from palate.optimise.adam import Adam
 
@@ -60,16 +64,15 @@ def test_a_gradient_of_some_rows_moves_all_of_them_as_one_with_zeros_does(
         if step % 10 == 9:
             ours.grad = torch.randn(23, 8, generator=chance, dtype=torch.float32)
             theirs.grad += ours.grad
-        # Rows in order and each once, in no order, or one of them twice; from one backward pass or from two.
-        for way in range(step % 3, 3):
-            rows = torch.randperm(23, generator=chance)[: step % 7]
-            rows = rows.sort().values if way == 0 else torch.cat([rows, rows[:1]]) if way == 1 else rows
-            left = torch.randn(len(rows), 3, generator=chance, dtype=torch.float32)
-            right = torch.randn(3, 8, generator=chance, dtype=torch.float32)
-            own.by_row.add(ours, Factors(rows, left, right))
-            theirs.grad.index_add_(0, rows, left @ right)
-            # What a step does with a weight does not reach the gradient that was taken of it.
-            right.zero_()
+        # Rows in order and each once, in no order, or one of them twice.
+        rows = torch.randperm(23, generator=chance)[: step % 7]
+        rows = rows.sort().values if step % 3 == 0 else torch.cat([rows, rows[:1]]) if step % 3 == 1 else rows
+        left = torch.randn(len(rows), 3, generator=chance, dtype=torch.float32)
+        right = torch.randn(3, 8, generator=chance, dtype=torch.float32)
+        assert own.by_row.take(ours, Factors(rows, left, right))
+        theirs.grad.index_add_(0, rows, left @ right)
+        # What a step does with a weight does not reach the gradient that was taken of it.
+        right.zero_()
         own.step()
         other.step()
         torch.testing.assert_close(ours.detach(), theirs.detach(), rtol=1e-5, atol=1e-6)
@@ -80,11 +83,33 @@ def test_a_gradient_of_some_rows_moves_all_of_them_as_one_with_zeros_does(
 def test_forgotten_gradients_of_rows_move_nothing() -> None:
     table = nn.Parameter(torch.ones(4, 3))
     optimiser = Adam([table], 0.1)
-    optimiser.by_row.add(table, Factors(torch.tensor([1]), torch.ones(1, 2), torch.ones(2, 3)))
+    assert optimiser.by_row.take(table, Factors(torch.tensor([1]), torch.ones(1, 2), torch.ones(2, 3)))
     optimiser.zero_grad()
     optimiser.step()
     assert torch.equal(table.detach(), torch.ones(4, 3))
     assert not optimiser.state
+
+
+@pytest.mark.parametrize("case", ["derived", "of another", "seen through hooks", "used twice"])
+def test_only_the_first_gradient_of_an_own_table_is_taken_by_row(case: str) -> None:
+    """All others come as any gradient does, or the table would stand still and nobody would know."""
+    table, weight = FeatureTable(worlds.features(["a", "b", "c"], width=4)).float(), torch.ones(2, 4).float()
+    own = nn.Parameter(table.matrix.clone())
+    table.matrix = 2 * own if case == "derived" else own
+    optimiser = Adam([nn.Parameter(torch.ones(1)) if case == "of another" else own], 0.1)
+    unpack = torch.autograd.graph.saved_tensors_hooks(lambda saved: saved.detach(), lambda kept: kept.clone())
+    with unpack if case == "seen through hooks" else nullcontext():
+        loss = project(table, torch.tensor([2, 0]), weight).sum()
+        if case == "used twice":
+            loss = loss + 3 * project(table, torch.tensor([1, 2]), weight).sum()
+    with row_gradients(optimiser.by_row):
+        loss.backward()
+    factors = optimiser.by_row.of(own)
+    assert (factors is not None) == (case == "used twice")
+    assert own.grad is not None
+    found = own.grad + (0 if factors is None else factors.written_out(3))
+    each = {"derived": [4, 0, 4], "used twice": [2, 6, 8]}.get(case, [2, 0, 2])
+    torch.testing.assert_close(found, torch.tensor(each).float().unsqueeze(1).expand(3, 4))
 
 
 def test_it_goes_on_from_its_state() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Iterable
 from contextlib import contextmanager
 from typing import NamedTuple
 
@@ -35,25 +35,27 @@ class Factors(NamedTuple):
 
     def written_out(self, count: int) -> Tensor:
         """The whole gradient of a table of `count` rows."""
-        whole = self.right.new_zeros(count, self.right.shape[1])
-        return whole.index_add_(0, self.rows, self.left @ self.right)
+        rows, left, right = self.in_order()
+        return right.new_zeros(count, right.shape[1]).index_add_(0, rows, left @ right)
 
 
 class RowGradients:
-    """Gradients that backward passes left as `Factors`, of each table that has any."""
+    """Gradients of an optimiser's tables that backward passes left as `Factors`.
 
-    def __init__(self) -> None:
+    Args:
+        tables: that may have such a gradient.
+    """
+
+    def __init__(self, tables: Iterable[Tensor]) -> None:
+        self._tables = set(tables)
         self._found: dict[Tensor, Factors] = {}
 
-    def add(self, table: Tensor, factors: Factors) -> None:
-        """Add to the gradient of `table`, whose R may be written to afterwards."""
-        factors = factors._replace(right=factors.right.clone())
-        before = self._found.get(table)
-        if before is not None:
-            # [L1 0; 0 L2] [R1; R2] is the sum of both.
-            left = torch.block_diag(before.left, factors.left)
-            factors = Factors(torch.cat([before.rows, factors.rows]), left, torch.cat([before.right, factors.right]))
-        self._found[table] = factors
+    def take(self, table: Tensor, factors: Factors) -> bool:
+        """Keep a gradient, whose R may be written to afterwards; False where `table` is another's, or has one."""
+        if table not in self._tables or table in self._found:
+            return False
+        self._found[table] = factors._replace(right=factors.right.clone())
+        return True
 
     def of(self, table: Tensor) -> Factors | None:
         """Of one table, rows in order; None when it has none."""
@@ -70,7 +72,8 @@ _collected: RowGradients | None = None
 
 @contextmanager
 def row_gradients(collected: RowGradients) -> Generator[None, None, None]:
-    """Within it, gradients of wide tables may go to `collected` as `Factors`, and not to `.grad`.
+    """Within it, gradients of wide tables may go to `collected` as `Factors`: hooks of these tables, and what looks at
+    their `.grad`, do not see them.
 
     It is for an optimiser that can take them, as `palate.optimise.adam` does: written out they are as large as the
     table, and mostly zeros.
@@ -85,10 +88,9 @@ def row_gradients(collected: RowGradients) -> Generator[None, None, None]:
 
 def gradient_of_rows(table: Tensor, factors: Factors) -> Tensor | None:
     """What the backward pass of a function returns for `table`: the gradient, or None where `row_gradients` has it."""
-    if _collected is None or not table.is_leaf:
-        return factors.written_out(len(table))
-    _collected.add(table, factors)
-    return None
+    if _collected is not None and _collected.take(table, factors):
+        return None
+    return factors.written_out(len(table))
 
 
 def once() -> None:

@@ -73,13 +73,12 @@ class _ContentBPR(torch.autograd.Function):
         items, others, of_shown, of_ahead, of_likes, *rest = ctx.saved_tensors
         tables, of_kernels = rest[: ctx.tables], rest[ctx.tables :]
         matrices, kernels = _halves(tables)
-        of_matrices: list[Tensor | None] = [None] * len(matrices)
-        trained = [place for place, matrix in enumerate(matrices) if matrix.requires_grad]
-        if trained:
-            sent = torch.cat([of_shown, -of_shown]) * gradients[0]
-            of_rows = Factors(torch.cat([items, others]), sent, kernels[0]).in_order()
-            for place in trained:
-                of_matrices[place] = gradient_of_rows(matrices[place], of_rows._replace(right=kernels[place]))
+        pairs, sent = torch.cat([items, others]), torch.cat([of_shown, -of_shown]) * gradients[0]
+        trained = ctx.needs_input_grad[-ctx.tables :]
+        of_matrices = [
+            gradient_of_rows(matrix, Factors(pairs, sent, kernel)) if follow else None
+            for matrix, kernel, follow in zip(matrices, kernels, trained, strict=False)
+        ]
         of_ahead, of_likes, *of_kernels = (saved * gradients[0] for saved in (of_ahead, of_likes, *of_kernels))
         return of_ahead, of_likes, None, None, None, *of_matrices, *of_kernels
 

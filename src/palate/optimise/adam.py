@@ -38,7 +38,7 @@ class Adam:
     def __init__(self, parameters: Iterable[nn.Parameter], learning_rate: float, weight_decay: float = 0.0) -> None:
         self.parameters = list(parameters)
         self.learning_rate, self.weight_decay = learning_rate, weight_decay
-        self.by_row = RowGradients()
+        self.by_row = RowGradients(self.parameters)
         self.state: dict[int, dict[str, Tensor]] = {}
 
     def zero_grad(self) -> None:
