@@ -119,6 +119,20 @@ MISTAKES: dict[str, tuple[Words, str]] = {
     "unknown encoder": (lambda at: ("encode", at.catalogue, "--encoder", "minilmm"), "did you mean 'minilm'"),
     "unknown encoder setting": (lambda at: ("encode", at.catalogue, "--set", "poling=cls"), "did you mean 'pooling'"),
     "unknown item column": (lambda at: ("encode", at.catalogue, "--columns", "titel"), "title"),
+    "directions of nothing": (lambda at: ("encode", at.catalogue, "--directions", 2), "add one --modality"),
+    "directions of an encoder": (
+        lambda at: ("encode", at.catalogue, "--modality", "text", "--directions", 2, "--encoder", "minilm"),
+        "--modality alone",
+    ),
+    "directions of no features": (
+        lambda at: ("encode", at.catalogue, "--modality", "txet", "--directions", 2),
+        "did you mean 'text'",
+    ),
+    "more directions than columns": (
+        lambda at: ("encode", at.catalogue, "--modality", "text", "--directions", 6000),
+        "6,000 directions are no part",
+    ),
+    "no directions": (lambda at: ("encode", at.catalogue, "--modality", "text", "--directions", 0), "ask for 1 to"),
     "ids without rows": (lambda at: ("encode", at.catalogue, "--ids", "x.txt"), "--from"),
     "rows without ids": (
         lambda at: ("encode", at.catalogue, "--modality", "image", "--from", at.files / "images.npy"),

@@ -42,8 +42,12 @@ def encode(
         str,
         typer.Option(help="With --from: none, unit (rows of length 1) or standard (columns centred, one deviation)."),
     ] = "none",
+    directions: Annotated[
+        int | None,
+        typer.Option(help="Cut the features that a --modality has to so many leading directions, as NAME-64."),
+    ] = None,
 ) -> None:
-    """Turn content into features, cached by content; or take ready-made ones."""
+    """Turn content into features, cached by content; take ready-made ones; or cut those there are."""
     from palate.core.config import read_assignments
     from palate.core.errors import unknown_name
     from palate.encode.catalogue import encode_all, take_precomputed
@@ -51,6 +55,15 @@ def encode(
 
     if scale not in WAYS:
         raise ConfigError(unknown_name("scale", scale, WAYS), do=f"choose one of {', '.join(WAYS)}")
+    if directions is not None:
+        from palate.encode.directions import cut_stored
+
+        if encoder or columns or settings or matrix or ids or scale != "none":
+            raise ConfigError("--directions cuts features that are stored", do="give it with --modality alone")
+        if modality is None or len(modality) != 1:
+            raise ConfigError("which features are to be cut?", do="add one --modality, for example --modality image")
+        print(cut_stored(folder, modality[0], directions))
+        return
     if matrix is not None:
         if modality is None or len(modality) != 1:
             raise ConfigError("ready-made rows need a name", do="add one --modality, for example --modality image")
