@@ -5,9 +5,10 @@
 
 Each model runs in a process of its own, so that its peak memory is its own. Costs are CPU seconds of all threads, also
 in U, the machine's own unit. They are compared with the field's toolbox (`benchmarks.reference`: in its U, and in its
-CPU seconds), and with the plain form of the same model in the same run (`benchmarks.plain`). U is measured before and
-after each model, in fresh processes: in one that has trained, the C library hands out memory without the page faults
-that are part of U. The file is written anew after each model; a model that fails is told in the end.
+CPU seconds), and with the plain form of the same model in the same run (`benchmarks.plain`). U is the median of what
+is measured before and after each model, in fresh processes: in one that has trained, the C library hands out memory
+without the page faults that are part of U. The file is written anew after each model; a model that fails is told in
+the end.
 """
 
 from __future__ import annotations
@@ -221,13 +222,20 @@ def page(results: list[dict[str, Any]]) -> str:
 
 
 def measured(name: str, epochs: int, threads: int) -> dict[str, Any] | None:
-    """One model in a process of its own, and U before and after it; None when any of them failed."""
+    """One model in a process of its own, with U before and after it; None when any of them failed."""
     before = found_by("benchmarks.machine", threads=threads)
     found = found_by("benchmarks.speed", "--here", "--model", name, "--epochs", str(epochs), threads=threads)
     after = found_by("benchmarks.machine", threads=threads)
     if found is None or before is None or after is None:
         return None
-    return found | in_units(found, (before["unit_cpu"] + after["unit_cpu"]) / 2)
+    return found | {"units_cpu": [before["unit_cpu"], after["unit_cpu"]]}
+
+
+def in_one_unit(run: Sequence[dict[str, Any]]) -> None:
+    """Tell the costs of a run's models in U, the median of all that it measured: one alone may be a quarter off."""
+    unit = statistics.median(each for found in run for each in found["units_cpu"])
+    for found in run:
+        found.update(in_units(found, unit))
 
 
 def main() -> None:
@@ -246,6 +254,7 @@ def main() -> None:
         return
     results = kept(asked.out, asked.add)
     failed: list[str] = []
+    run: list[dict[str, Any]] = []
     plain: dict[str, dict[str, Any] | None] = {}
     for name in asked.model:
         found, form = measured(name, asked.epochs, asked.threads), PLAIN.get(name)
@@ -262,6 +271,8 @@ def main() -> None:
                 found |= {
                     f"plain_{key}": told[key] for key in ("epoch_cpu", "evaluation_cpu", "peak_mb") if key in told
                 }
+        run.append(found)
+        in_one_unit(run)
         added(results, found, "model")
         print(f"{name}: {found['epoch_cpu']:.2f} CPU s an epoch", file=sys.stderr, flush=True)
         if asked.out:

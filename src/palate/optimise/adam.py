@@ -13,7 +13,7 @@ from palate.core.gradients import Factors, RowGradients
 
 BETAS, EPSILON = (0.9, 0.999), 1e-8
 # Entries of a table that are moved at a time where its gradient has to be written out, and rows written out at once.
-BLOCK, ROWS = 1 << 19, 128
+BLOCK, ROWS = 1 << 20, 256
 
 
 class Adam:
