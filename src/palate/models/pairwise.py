@@ -73,18 +73,21 @@ class _ContentBPR(torch.autograd.Function):
         items, others, of_shown, of_ahead, of_likes, *rest = ctx.saved_tensors
         tables, of_kernels = rest[: ctx.tables], rest[ctx.tables :]
         matrices, kernels = _halves(tables)
-        pairs, sent = torch.cat([items, others]), torch.cat([of_shown, -of_shown]) * gradients[0]
-        trained = ctx.needs_input_grad[-ctx.tables :]
-        of_matrices = [
-            gradient_of_rows(matrix, Factors(pairs, sent, kernel)) if follow else None
-            for matrix, kernel, follow in zip(matrices, kernels, trained, strict=False)
-        ]
+        trained, _ = _halves(ctx.needs_input_grad[-ctx.tables :])
+        of_matrices: list[Tensor | None] = [None] * len(matrices)
+        if any(trained):
+            pairs, sent = torch.cat([items, others]), torch.cat([of_shown, -of_shown]) * gradients[0]
+            of_matrices = [
+                gradient_of_rows(matrix, Factors(pairs, sent, kernel)) if follow else None
+                for matrix, kernel, follow in zip(matrices, kernels, trained, strict=True)
+            ]
         of_ahead, of_likes, *of_kernels = (saved * gradients[0] for saved in (of_ahead, of_likes, *of_kernels))
         return of_ahead, of_likes, None, None, None, *of_matrices, *of_kernels
 
 
-def _halves(tables: Sequence[Tensor]) -> tuple[Sequence[Tensor], Sequence[Tensor]]:
-    return tables[: len(tables) // 2], tables[len(tables) // 2 :]
+def _halves(both: Sequence[Any]) -> tuple[Sequence[Any], Sequence[Any]]:
+    """Of the matrices and of their kernels, which follow each other."""
+    return both[: len(both) // 2], both[len(both) // 2 :]
 
 
 def _total(parts: list[Tensor]) -> Tensor:
