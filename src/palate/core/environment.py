@@ -26,5 +26,12 @@ def environment() -> dict[str, Any]:
         "platform": platform.platform(),
         "threads": torch.get_num_threads(),
         "cores": os.cpu_count(),
-        "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
+        "command": command(),
     }
+
+
+def command() -> list[str]:
+    """What was called, and with what: `python -m palate …` as `palate …`."""
+    program = Path(sys.argv[0])
+    # Run with -m, a package's first argument is the path of its __main__.py.
+    return [program.parent.name if program.name == "__main__.py" else program.name, *sys.argv[1:]]
