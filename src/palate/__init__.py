@@ -11,14 +11,14 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
+from palate.core.waiting import choose_waiting
 from palate.version import __version__
 
 if TYPE_CHECKING:
     from palate.experiment import Run, fit, load
 
-# Arithmetic threads that wait by spinning take the cores from each other on a busy machine; training was two to three
-# times slower so. This has its effect when palate is imported before torch, and yields to the user's own setting.
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+# This has its effect when palate is imported before torch.
+choose_waiting(os.environ)
 
 __all__ = ["Run", "__version__", "fit", "load"]
 
