@@ -11,7 +11,7 @@ import time
 from collections.abc import MutableMapping
 from pathlib import Path
 
-LOAD = Path("/proc/loadavg")
+LOAD, THREADS = Path("/proc/loadavg"), Path("/proc/self/task")
 SPIN_COUNT = 1000
 LOOKS, BETWEEN_LOOKS = 5, 0.002
 
@@ -30,17 +30,24 @@ def choose_waiting(variables: MutableMapping[str, str]) -> None:
         variables["GOMP_SPINCOUNT"] = str(SPIN_COUNT)
 
 
-def all_cores_free(load: Path = LOAD) -> bool:
-    """Whether nobody else computes now; False where the system does not tell."""
+def all_cores_free(load: Path = LOAD, threads: Path = THREADS) -> bool:
+    """Whether nobody else computes now; False where the system does not tell.
+
+    Args:
+        load: the system's load, with the number of all threads that run or are ready to.
+        threads: a folder for each thread of this process, whose own do not count (NumPy's may still be starting).
+    """
     for look in range(LOOKS):
         if look:
             time.sleep(BETWEEN_LOOKS)
         try:
-            # "0.20 0.18 0.12 1/80 11206": of 80 threads 1 is running or ready to run, the one that asks.
+            # "0.20 0.18 0.12 1/80 11206": 1 of 80 runs, the one that asks.
             running = int(load.read_text(encoding="ascii").split()[3].partition("/")[0])
+            # "11206 (python) R 1 …": R is running; the name may hold anything.
+            own = sum(stat.read_bytes().rpartition(b")")[2].split()[0] == b"R" for stat in threads.glob("[0-9]*/stat"))
         except (OSError, ValueError, IndexError):
             return False
         # Somebody who was at work in every look computes; a short task may be met in one of them.
-        if running <= 1:
+        if running <= max(own, 1):
             return True
     return False
