@@ -15,8 +15,8 @@ from torch.nn import functional as F
 from palate.core.dense import times
 from palate.graph.rows import Rows
 
-# Cosines held at once: 256 MB in single precision.
-CELLS = 1 << 26
+# Cosines, or features, held at once: 16 MB in single precision; more are no faster.
+CELLS = 1 << 22
 # From so many rows on the faster product is worth what it keeps of each size; a few new items may be of any number.
 LARGE = 4096
 
@@ -43,8 +43,7 @@ def nearest(
     """
     count = len(matrix)
     chosen = np.arange(count) if present is None else np.flatnonzero(present)
-    rows = torch.from_numpy(np.ascontiguousarray(matrix[chosen])).to(torch.get_default_dtype())
-    unit = F.normalize(rows, dim=1)
+    unit = _unit_rows(matrix, chosen)
     wanted = min(k, len(chosen) - (not itself))
     if wanted < 1:
         return Rows(np.zeros(count + 1, np.int64), np.zeros(0, np.int32), count), np.zeros(0)
@@ -62,6 +61,16 @@ def nearest(
     columns = chosen[torch.cat(places).numpy().ravel()]
     found = Rows.from_pairs(np.repeat(chosen, wanted), columns, count, count)
     return found, torch.cat(cosines).double().numpy().ravel()
+
+
+def _unit_rows(matrix: NDArray[np.float32], chosen: NDArray[np.int64]) -> Tensor:
+    """The chosen rows at unit length, in torch's default precision; no other copy of them is made."""
+    unit = torch.empty(len(chosen), matrix.shape[1])
+    step = max(1, CELLS // matrix.shape[1])
+    for start in range(0, len(chosen), step):
+        block = torch.tensor(matrix[chosen[start : start + step]], dtype=unit.dtype)
+        unit[start : start + step] = F.normalize(block, dim=1)
+    return unit
 
 
 def nearest_to(

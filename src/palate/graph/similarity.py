@@ -13,9 +13,6 @@ from palate.graph.neighbours import nearest
 from palate.graph.operator import SparseOperator
 from palate.graph.rows import Rows
 
-# Cosines held at once: 16 MB in single precision, less than what a training needs anyway.
-CELLS = 1 << 22
-
 
 def similarity_graph(
     matrix: NDArray[np.float32],
@@ -34,7 +31,7 @@ def similarity_graph(
         symmetrise: an edge where either of two rows has the other among its nearest; else S is not symmetric.
         clip: negative cosines count as 0; a row whose cosines do not add up to more than 0 has a zero row.
     """
-    structure, values = nearest(matrix, k, present=present, itself=True, cells=CELLS)
+    structure, values = nearest(matrix, k, present=present, itself=True)
     if symmetrise:
         structure, values = either_way(structure, values)
     if clip:
