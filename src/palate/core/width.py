@@ -198,5 +198,5 @@ class ColumnLinear(nn.Module):
         weight, *weights = self.weight.split([block.shape[1] for block in (first, *others)], dim=1)
         outputs = product(first, weight, self.bias)
         for block, weight in zip(others, weights, strict=True):
-            outputs = outputs + product(block, weight)
-        return outputs if slope is None else F.leaky_relu(outputs, slope)
+            outputs += product(block, weight)
+        return outputs if slope is None else F.leaky_relu(outputs, slope, inplace=True)

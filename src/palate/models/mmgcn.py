@@ -149,7 +149,7 @@ class Hop(nn.Module):
         first = isinstance(side.aggregator, NeighbourMaximum) or (self.messages, len(others)) < (self.inputs, wanted)
         if first:
             gathered = side.of(side.aggregator(self.message(others, common=True)))
-            return gathered if slope is None else F.leaky_relu(gathered, slope)
+            return gathered if slope is None else F.leaky_relu(gathered, slope, inplace=True)
         means = self.means.of(side.aggregator, others) if frozen else side.aggregator(others)
         return self.message(side.of(means), common=True, slope=slope)
 
@@ -188,7 +188,7 @@ class Branch(nn.Module):
         add_table(self, "preference", users, width, config.train_tables)
         # Users, items: whether what enters the first layer stays as it is.
         self.frozen = not config.train_tables, projected is None
-        self.units = Remembered(), Remembered()
+        self.units, self.square = (Remembered(), Remembered()), Remembered()
         self.hops = nn.ModuleList(Hop(config, config.dim if layer else width) for layer in range(config.layers))
 
     def start(self) -> tuple[Tensor, Tensor]:
@@ -204,6 +204,11 @@ class Branch(nn.Module):
         )
         return user, item
 
+    def preference_square(self) -> Tensor:
+        """The mean square of the entries of the preference table."""
+        of_rows = self.square.of(_mean_row, self.preference) if self.frozen[0] else _mean_row(self.preference)
+        return of_rows / self.width
+
     def forward(self, layers: list[tuple[Side, Side]]) -> tuple[Tensor, Tensor]:
         """x of users and items after the last layer, from the users and items that each layer forms."""
         user, item = self.start()
@@ -212,6 +217,10 @@ class Branch(nn.Module):
             user, item = hop(users, user, item, frozen_items), hop(items, item, user, frozen_users)
             frozen_users = frozen_items = False
         return user, item
+
+
+def _mean_row(table: Tensor) -> Tensor:
+    return squared_norm(table).mean()
 
 
 def add_table(module: nn.Module, name: str, count: int, width: int, trained: bool) -> None:
@@ -297,8 +306,7 @@ class MMGCN(Recommender):
             return batch_squared(user_id, *item_id.chunk(2), *preferences)
         squares = batch_squared(user_id, item_id) / self.config.dim
         if self.config.penalised_preference in self.modalities:
-            branch = self.branch(self.config.penalised_preference)
-            squares = squares + squared_norm(branch.preference).mean() / branch.width
+            squares = squares + self.branch(self.config.penalised_preference).preference_square()
         return squares
 
     def branch(self, name: str) -> Branch:
