@@ -131,17 +131,36 @@ def test_new_items_are_measured_when_asked_for_and_old_figures_stay(catalogue: P
     folder = tmp_path / "cold"
     good("train", "bm3", "--data", catalogue, "-o", folder, "--split", "cold-items", *SMALL)
     plain = good("evaluate", folder, "--json")
-    assert "5 of 25 items have no train interaction" in plain.err
+    assert "5 of 25 items have no positive train interaction" in plain.err
     assert "--new-items auto" in plain.err
     before = json.loads(plain.out)
     said = good("evaluate", folder, "--new-items", "auto")
-    assert "5 items without train interactions placed by content (regression)" in said.out
+    assert "5 items without a positive train interaction placed by content (regression)" in said.out
     assert "among new" in said.out
     after = json.loads(good("evaluate", folder, "--json", "--new-items", "regression").out)
     assert after["test"] == before["test"]
     assert Run.load(folder).metrics["test_new_items"] == after["test_new_items"]
     # Among the five alone, a list of twenty holds every positive.
     assert after["test_new_items"]["alone"]["recall@20"] == pytest.approx(1.0)
+
+
+def test_among_new_items_only_they_and_who_took_them_count(catalogue: Path, tmp_path: Path) -> None:
+    """By time some items are new and most positives are not: a list of all new items still holds all that count."""
+    source = Catalogue.load(catalogue)
+    late = source.interactions.with_columns(
+        timestamp=pl.when(pl.col("item_id").is_in(["i3", "i4"])).then(10**9).otherwise(pl.col("timestamp"))
+    )
+    goods = source.items.with_columns(
+        genres=pl.when(pl.int_range(pl.len()) % 2 == 0).then(pl.lit("a")).otherwise(pl.lit("b"))
+    )
+    folder = worlds.stored(tmp_path / "late", Catalogue.of(late, goods, name="late"))
+    good("encode", folder, "--modality", "categories")
+    good("train", "lightgcn", "--data", folder, "-o", tmp_path / "run", "--split", "latest", *SMALL)
+    found = json.loads(good("evaluate", tmp_path / "run", "--json", "--new-items", "auto").out)
+    placed = found["test_new_items"]
+    assert placed["items"] == 2
+    assert 0 < placed["users"] < found["users"]
+    assert placed["alone"]["recall@20"] == placed["alone"]["hit@20"] == 1.0
 
 
 def test_pictures_of_taste_alone_rank_new_items_better_than_untrained_ids_do(tmp_path: Path) -> None:

@@ -51,10 +51,10 @@ def test_slices_known_by_hand() -> None:
     users = user_slices(train)
     assert by_name(users) == {"users/new": [8], "users/few": [0, 1, 2, 3, 4, 5, 7], "users/some": [], "users/many": [6]}
     assert [chosen.meaning for chosen in users] == [
-        "no train interaction",
-        "1 train interaction",
+        "no positive train interaction",
+        "1 positive train interaction",
         "no user",
-        "2 to 3 train interactions",
+        "2 to 3 positive train interactions",
     ]
 
 

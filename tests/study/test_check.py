@@ -18,7 +18,7 @@ from palate.dataset.settings import SplitConfig
 from palate.ingest.catalogue import Catalogue
 from palate.measure.evaluation import evaluate
 from palate.models.classical.indexorder import IndexOrder, IndexOrderConfig
-from palate.study.check import check
+from palate.study.check import CheckResult, check
 
 
 def sparse(seed: int = 0) -> list[tuple[int, int]]:
@@ -103,6 +103,16 @@ def test_a_shuffled_file_with_popular_items_is_silent(tmp_path: Path) -> None:
     result = check(tmp_path / "c")
     assert not result.leaks
     assert "WARNING" not in result.text()
+
+
+def test_a_canary_that_is_ahead_by_chance_is_no_all_clear() -> None:
+    facts = {"name": "shop", "users": 9, "items": 9, "features": {}}
+    texts = [
+        CheckResult(facts, canary, 0.1, leaks, ()).text() for canary, leaks in ((0.1, False), (0.2, False), (0.2, True))
+    ]
+    assert ["no sign of a leak" in text for text in texts] == [True, False, False]
+    assert ["ahead of popularity" in text for text in texts] == [False, True, False]
+    assert ["WARNING" in text for text in texts] == [False, False, True]
 
 
 def test_it_tells_sizes_features_and_split_and_is_json(tmp_path: Path) -> None:

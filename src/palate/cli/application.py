@@ -67,7 +67,15 @@ def _options(
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
     ] = False,
     threads: Annotated[int, typer.Option(min=0, help="CPU threads of the arithmetic; 0: all cores.")] = 0,
+    models: Annotated[
+        list[Path] | None,
+        typer.Option("--models", metavar="FILE.py", help="A file with models of your own. Repeatable."),
+    ] = None,
 ) -> None:
+    if models:
+        from palate.core.extensions import name_files
+
+        name_files(models, os.environ)
     if threads:
         import torch
 

@@ -128,7 +128,7 @@ def summary(bundle: Bundle) -> list[str]:
     way = "the model's own way"
     if facts.content.kind == "regression":
         explained = float(facts.content.settings.get("explained", 0.0))
-        way = f"a regression that explains {explained:.0%} of the items' vectors (cross-validated)"
+        way = f"a regression that explains {max(0.0, explained):.0%} of the items' vectors (cross-validated)"
     lines.append(f"new items: from {', '.join(facts.content.modalities)}, by {way}")
     return lines
 

@@ -114,8 +114,8 @@ def evaluate(
     new_items: Annotated[
         str | None,
         typer.Option(
-            help="Also measure with items that have no train interaction placed by content: auto, content (the model's "
-            "own way) or regression. Default: they rank by what the model happens to have for them."
+            help="Also measure with items that have no positive train interaction placed by content: auto, content "
+            "(the model's own way) or regression. Default: they rank by what the model happens to have for them."
         ),
     ] = None,
     data: MovedOption = None,
@@ -137,7 +137,8 @@ def evaluate(
         placed = opened.evaluate_new_items(cast(Any, new_items), mask=cast(Any, mask))
     elif split == "cold-items":
         note = "they rank by what the model has for them without training; --new-items auto places them by content"
-        print(f"note: {cold:,} of {len(opened.data.items):,} items have no train interaction; {note}", file=sys.stderr)
+        counted = f"{cold:,} of {len(opened.data.items):,} items have no positive train interaction"
+        print(f"note: {counted}; {note}", file=sys.stderr)
     if trec is not None:
         from palate.study.exchange import export_trec
 
@@ -150,10 +151,12 @@ def evaluate(
         return
     print(f"{opened.recipe.model} on {opened.recipe.data.name}, {about['users']:,} of {about['all_users']:,} users")
     if about["users"] < about["all_users"]:
-        print(f"{about['all_users'] - about['users']:,} users have no positive in the test part and are not measured")
+        left = about["all_users"] - about["users"]
+        print(f"users without a positive in the test part, who are not measured: {left:,}")
     print_metrics({"test": metrics})
     if placed:
-        print(f"{placed['items']:,} items without train interactions placed by content ({placed['way']}):")
+        print(f"{placed['items']:,} items without a positive train interaction placed by content ({placed['way']});")
+        print(f"among new: these items alone, and the users with a positive among them: {placed['users']:,}")
         print_metrics({"among all": placed["all"], "among new": placed["alone"]})
 
 

@@ -151,7 +151,11 @@ def _no_number(word: str) -> float:
 
 
 def write_tensors(target: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> None:
-    """Write named tensors as one safetensors file, atomically."""
+    """Write named tensors as one safetensors file, atomically.
+
+    Raises:
+        OSError: when it cannot be written, as on a full disk.
+    """
     stored: dict[str, Tensor] = {}
     seen: set[int] = set()
     for name, tensor in tensors.items():
@@ -161,9 +165,12 @@ def write_tensors(target: Path, tensors: Mapping[str, Tensor], metadata: Mapping
         stored[name] = plain.clone() if place in seen else plain
         seen.add(place)
     # The format keeps its entries in no particular order: as one entry they give the same bytes every time.
-    entries = {METADATA: json.dumps(dict(metadata), sort_keys=True)} if metadata else {}
+    entries = {METADATA: json.dumps(dict(metadata), sort_keys=True)} if metadata else None
     with atomic_path(target) as temporary:
-        save_file(stored, str(temporary), entries)
+        try:
+            save_file(stored, str(temporary), entries)
+        except SafetensorError as error:
+            raise OSError(f"{target} cannot be written: {error}") from None
 
 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:

@@ -17,10 +17,11 @@ class Registry(Generic[T]):
 
     Args:
         kind: what the entries are, in the singular ("model"); used in messages.
+        besides: what else may be done about an unknown name.
     """
 
-    def __init__(self, kind: str) -> None:
-        self.kind = kind
+    def __init__(self, kind: str, besides: str = "") -> None:
+        self.kind, self.besides = kind, besides
         self._entries: dict[str, T] = {}
 
     def register(self, name: str) -> Callable[[Entry], Entry]:
@@ -43,7 +44,8 @@ class Registry(Generic[T]):
 
     def __getitem__(self, name: str) -> T:
         if name not in self._entries:
-            raise ConfigError(unknown_name(self.kind, name, self._entries), do=f"valid {self.kind}s: {', '.join(self)}")
+            valid = f"valid {self.kind}s: {', '.join(self)}{self.besides and f'; {self.besides}'}"
+            raise ConfigError(unknown_name(self.kind, name, self._entries), do=valid)
         return self._entries[name]
 
     def __contains__(self, name: object) -> bool:

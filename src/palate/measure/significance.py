@@ -279,7 +279,8 @@ def _exceeding(table: Values, resamples: int, seed: int) -> NDArray[np.int64]:
     # What all systems share cancels in every pair; without it less is lost to rounding.
     centred = table - table.mean(1, keepdims=True)
     total = centred.sum(0)
-    size = np.abs(centred).sum(0)
+    # Rounding is that of the values as they were given: equal systems differ in their last bits.
+    size = np.abs(table).sum(0)
     found = np.abs(total[:, None] - total) - ROUNDING * (size[:, None] + size)
     count = np.zeros((systems, systems), dtype=np.int64)
     for place in blocks(resamples, users):

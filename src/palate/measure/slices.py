@@ -83,10 +83,22 @@ def item_slices(
     counts = popularity(train)
     in_head, in_mid = head_items(counts, head), head_items(counts, mid)
     slices = [
-        Slice("items/head", "items", in_head, f"the most popular items, with {head:.0%} of the train interactions"),
-        Slice("items/mid", "items", in_mid & ~in_head, f"the next items, up to {mid:.0%} of the train interactions"),
-        Slice("items/tail", "items", (counts > 0) & ~in_mid, "the least popular items with a train interaction"),
-        Slice("items/cold", "items", counts == 0, "items without a train interaction"),
+        Slice(
+            "items/head",
+            "items",
+            in_head,
+            f"the most popular items, with {head:.0%} of the positive train interactions",
+        ),
+        Slice(
+            "items/mid",
+            "items",
+            in_mid & ~in_head,
+            f"the next items, up to {mid:.0%} of the positive train interactions",
+        ),
+        Slice(
+            "items/tail", "items", (counts > 0) & ~in_mid, "the least popular items with a positive train interaction"
+        ),
+        Slice("items/cold", "items", counts == 0, "items without a positive train interaction"),
     ]
     for name, has in sorted((present or {}).items()):
         slices.append(Slice(f"items/no-{name}", "items", ~has, f"items without {name}"))
@@ -109,7 +121,7 @@ def user_slices(train: Rows) -> list[Slice]:
     else:
         low = high = most = 0
     named = {
-        "new": (lengths == 0, "no train interaction"),
+        "new": (lengths == 0, "no positive train interaction"),
         "few": ((lengths > 0) & (lengths <= low), _between(1, low)),
         "some": ((lengths > low) & (lengths <= high), _between(low + 1, high)),
         "many": (lengths > high, _between(high + 1, most)),
@@ -167,5 +179,5 @@ def _between(least: int, most: int) -> str:
     if least > most:
         return "no user"
     if least == most:
-        return f"{least:,} train interaction{'' if least == 1 else 's'}"
-    return f"{least:,} to {most:,} train interactions"
+        return f"{least:,} positive train interaction{'' if least == 1 else 's'}"
+    return f"{least:,} to {most:,} positive train interactions"

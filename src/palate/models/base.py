@@ -1,8 +1,8 @@
 """What a model is: built from its typed config and ModelInputs, it knows no file, no loop and no device.
 
 A trained model gives a loss and embeddings, a classical one is fitted in one go; both become a Scorer, which is all
-that ranking, evaluation and recommending need. To add a model, write one file in this folder: a config, a class, and
-`@MODELS.register("name")` above it.
+that ranking, evaluation and recommending need. To add a model, write one file in this folder, or anywhere
+(`palate --models FILE.py`): a config, a class, and `@MODELS.register("name")` above it. CONTRIBUTING.md has the rules.
 """
 
 from __future__ import annotations
@@ -136,6 +136,9 @@ class Model(nn.Module, ABC):
 class Recommender(Model):
     """A model that is trained by the loop.
 
+    Tables with a row for each user or item are parameters (or buffers) of that many rows: forgetting somebody, and a
+    training that starts from an earlier one, find their rows by that (`train/warmstart.py`).
+
     Attributes:
         needs: what it asks of the loop; a class attribute, or set in `__init__`.
     """
@@ -191,4 +194,4 @@ class Classical(Model):
         return self
 
 
-MODELS: Registry[type[Model]] = Registry("model")
+MODELS: Registry[type[Model]] = Registry("model", "models of your own come in with palate --models FILE.py …")

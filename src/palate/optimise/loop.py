@@ -17,7 +17,7 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import Any, Protocol, Self
+from typing import Any, Protocol, Self, cast
 
 import torch
 from torch import Tensor, nn
@@ -203,6 +203,7 @@ class Loop:
         self._enter("loss")
         terms = self.loss(batch.to(self.device), Draws(self.seed, self.position.steps))
         self._enter("other")
+        _check_terms(terms)
         values = torch.stack([term.detach().double() for term in terms.values()])
         guard = self.device.type == "cpu" or self.position.steps % GUARD_STEPS_ON_ACCELERATOR == 0
         if guard and not bool(torch.isfinite(values).all()):
@@ -359,3 +360,15 @@ def _interruptible() -> Generator[threading.Event, None, None]:
         yield event
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+def _check_terms(terms: object) -> None:
+    """Refuse what a loss must not give; its author may not have known."""
+    if isinstance(terms, Mapping) and terms:
+        values = cast("Mapping[object, object]", terms).values()
+        if all(isinstance(term, Tensor) and term.ndim == 0 for term in values):
+            return
+    raise TrainingError(
+        "the loss gives no named scalar terms",
+        do='return one or more by name, as {"bpr": tensor}, each a single number',
+    )

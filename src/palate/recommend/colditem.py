@@ -214,7 +214,7 @@ def with_cold_items(
         embeddings: of a trained model.
         path: whose places are vectors.
         features: modality → features of all items.
-        cold: row numbers of items without train interactions.
+        cold: row numbers of items without positive train interactions.
 
     Raises:
         DataError: when the path gives no vectors.

@@ -105,10 +105,11 @@ def explain(
     """
     with torch.inference_mode():
         score = float(scorer.score_block(torch.tensor([user]))[0, item])
+        adding = part_scores(parts or {}, user, item)
     near, basis = nearest_history(scorer, item, history, k)
     rest = score - float(near.values.sum()) if basis == "weight" else None
     found = neighbours_of(item, modalities or {}, k)
-    return Explanation(score, part_scores(parts or {}, user, item), near, basis, found, rest)
+    return Explanation(score, adding, near, basis, found, rest)
 
 
 def explain_to(

@@ -26,7 +26,7 @@ from palate.recommend.bundle import Bundle
 from palate.recommend.colditem import ContentPath
 from palate.recommend.contentpaths import NeighbourPath
 from palate.recommend.foldin import FoldIn, MappedMean, SetAttentionFold
-from palate.recommend.forgetting_stored import forget_catalogue, forget_run
+from palate.recommend.forgetting_stored import forget_catalogue, forget_run, open_run
 from palate.recommend.forms import Form, ItemScores, Places, Vectors, Weights
 from palate.recommend.topk import write_table
 
@@ -60,7 +60,7 @@ class Forgotten:
 
 
 def forget(places: Collection[Path], users: Collection[str] = (), items: Collection[str] = ()) -> list[Forgotten]:
-    """Forget users and items in all of these places, one after the other; a place that knows none stays as it is.
+    """Forget users and items in all of these places; a place that knows none stays as it is.
 
     What killed processes left beside a place may hold anybody, and is deleted: nothing else must be writing there.
 
@@ -70,9 +70,13 @@ def forget(places: Collection[Path], users: Collection[str] = (), items: Collect
         users, items: ids.
 
     Raises:
-        ArtefactError: for a place of another kind, or a damaged one; the places before it are done.
+        ArtefactError, ConfigError: for a place of another kind, or a damaged one. Kinds, and runs, are looked at before
+            anything is written; where something else is damaged, the places before it are done.
         DataError: when an id is in none of them.
     """
+    for place in places:
+        if _kind(Path(place)) == "run":
+            open_run(Path(place))
     done = [_cleared(_forget_in(Path(place), set(users), set(items))) for place in places]
     for kind, wanted, found in (
         ("user", users, {name for one in done for name in one.users}),
@@ -87,25 +91,34 @@ def forget(places: Collection[Path], users: Collection[str] = (), items: Collect
     return done
 
 
-def _forget_in(place: Path, users: set[str], items: set[str]) -> Forgotten:
+def _kind(place: Path) -> str:
     if place.suffix in (".parquet", ".csv") and place.is_file():
-        return _forget_table(place, users, items)
+        return "table"
     if place.is_dir() and all((place / name).is_file() for name in TREC) and not (place / MANIFEST).exists():
-        return _forget_lists(place, users, items)
+        return "ranked lists"
     kind = kind_of(place)
-    if kind == "bundle":
-        return _forget_bundle(place, users, items)
-    if kind == "catalogue":
-        return Forgotten(place, "catalogue", *forget_catalogue(place, users, items))
-    if kind == "run":
-        gone_users, gone_items, notes = forget_run(place, users, items)
-        return Forgotten(place, "run", gone_users, gone_items, (*notes, f"the model: {REMAINS}") if notes else ())
+    if kind in ("bundle", "catalogue", "run"):
+        return kind
     guess = nearest(place.name, [path.name for path in place.parent.iterdir()]) if place.parent.is_dir() else None
     raise ArtefactError(
         "this is no bundle, run, catalogue, table or ranked lists" if place.exists() else "there is nothing here",
         where=str(place),
         do=f"did you mean '{guess}'?" if guess and not place.exists() else "name what 'palate' made",
     )
+
+
+def _forget_in(place: Path, users: set[str], items: set[str]) -> Forgotten:
+    kind = _kind(place)
+    if kind == "table":
+        return _forget_table(place, users, items)
+    if kind == "ranked lists":
+        return _forget_lists(place, users, items)
+    if kind == "bundle":
+        return _forget_bundle(place, users, items)
+    if kind == "catalogue":
+        return Forgotten(place, kind, *forget_catalogue(place, users, items))
+    gone_users, gone_items, notes = forget_run(place, users, items)
+    return Forgotten(place, kind, gone_users, gone_items, (*notes, f"the model: {REMAINS}") if notes else ())
 
 
 def _cleared(done: Forgotten) -> Forgotten:

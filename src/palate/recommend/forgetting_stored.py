@@ -27,7 +27,7 @@ from palate.encode.features import Features
 from palate.encode.store import FAILED, FeatureStore
 from palate.ingest.catalogue import TYPES, Catalogue
 from palate.models.base import MODELS, Recommender
-from palate.train.warmstart import IDS, read_ids, side_of
+from palate.train.warmstart import IDS, Side, read_ids, sides_of
 
 MODEL, EMBEDDINGS = "model.safetensors", "embeddings.safetensors"
 FORGOTTEN = "forgotten"
@@ -130,6 +130,31 @@ def _carry_files(folder: Path, into: Path, skipped: Iterable[str], within: Itera
             shutil.copy2(path, into / name)
 
 
+def open_run(
+    folder: Path,
+) -> tuple[Mapping[str, Any], dict[Side, pl.Series], dict[str, tuple[torch.Tensor, Side | None]] | None]:
+    """What forgetting has to know of a run: its manifest, the ids of its rows, and its parameters.
+
+    Returns:
+        Of each parameter its values and whose rows they are; None for a model that is fitted in one pass.
+
+    Raises:
+        ArtefactError: when it is damaged, not finished, or does not say which row belongs to whom.
+        ConfigError: when its model is unknown, or does not say so of a parameter.
+    """
+    if (folder / "checkpoint").exists():
+        raise ArtefactError(
+            "this run has a checkpoint, from which it may go on", where=str(folder), do="finish it, or delete it"
+        )
+    manifest = read_manifest(folder, "run", 1)
+    ids, kind = read_ids(folder), MODELS[str(manifest["model"])]
+    if not issubclass(kind, Recommender):
+        return manifest, ids, None
+    tensors, _ = read_tensors(folder / MODEL)
+    sides = sides_of(kind, tensors, ids, where=str(folder))
+    return manifest, ids, {name: (value, sides[name]) for name, value in tensors.items()}
+
+
 def forget_run(folder: Path, users: set[str], items: set[str]) -> Gone:
     """Forget in a run: its ids and every row of its tables that belongs to one of them.
 
@@ -141,14 +166,9 @@ def forget_run(folder: Path, users: set[str], items: set[str]) -> Gone:
         The users and items that were there, and notes.
 
     Raises:
-        ArtefactError: when it is damaged, not finished, or does not say which row belongs to whom.
+        ArtefactError, ConfigError: see `open_run`.
     """
-    if (folder / "checkpoint").exists():
-        raise ArtefactError(
-            "this run has a checkpoint, from which it may go on", where=str(folder), do="finish it, or delete it"
-        )
-    manifest = read_manifest(folder, "run", 1)
-    ids = read_ids(folder)
+    manifest, ids, learnt = open_run(folder)
     gone_users = tuple(sorted(users & set(ids["user"])))
     gone_items = tuple(sorted(items & set(ids["item"])))
     if not gone_users and not gone_items:
@@ -157,17 +177,14 @@ def forget_run(folder: Path, users: set[str], items: set[str]) -> Gone:
         "user": torch.from_numpy(np.flatnonzero(~ids["user"].is_in(list(gone_users)).to_numpy())),
         "item": torch.from_numpy(np.flatnonzero(~ids["item"].is_in(list(gone_items)).to_numpy())),
     }
-    learnt = issubclass(MODELS[str(manifest["model"])], Recommender)
     before = manifest.get(FORGOTTEN, {"users": 0, "items": 0})
     count = {"users": before["users"] + len(gone_users), "items": before["items"] + len(gone_items)}
     with atomic_folder(folder, replace=True) as into:
         _carry_files(folder, into, {MANIFEST, MODEL, EMBEDDINGS, IDS}, ())
-        if learnt:
-            tensors, _ = read_tensors(folder / MODEL)
-            sides = {name: side_of(name) for name in tensors}
+        if learnt is not None:
             write_tensors(
                 into / MODEL,
-                {name: value if sides[name] is None else value[kept[sides[name]]] for name, value in tensors.items()},  # pyright: ignore[reportArgumentType]
+                {name: value if side is None else value[kept[side]] for name, (value, side) in learnt.items()},
             )
             vectors, _ = read_tensors(folder / EMBEDDINGS)
             write_tensors(into / EMBEDDINGS, {side: value[kept[side]] for side, value in vectors.items()})
@@ -177,7 +194,9 @@ def forget_run(folder: Path, users: set[str], items: set[str]) -> Gone:
             ).write_parquet(path)
         write_manifest(into, "run", 1, {"model": manifest["model"], FORGOTTEN: count})
     notes = ["the run can no longer be measured, recommend or be exported: its split included them; train again"]
-    notes += ["a new run can start from it (--warm-start)"] if learnt else ["its weights are deleted as a whole"]
+    notes += (
+        ["a new run can start from it (--warm-start)"] if learnt is not None else ["its weights are deleted as a whole"]
+    )
     return gone_users, gone_items, tuple(notes)
 
 

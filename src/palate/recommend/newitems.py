@@ -41,17 +41,24 @@ def measure_new_items(
         seed: of the tie-breaking.
 
     Returns:
-        `way` (what placed them), `items` (how many), `mask`, and the metrics among `all` items and among these `alone`.
+        `way` (what placed them), `items` (how many), `mask`, the metrics among `all` items, and those among these
+        `alone`: of users with a positive among them (`users` of them), which are then the only positives.
 
     Raises:
         ConfigError: when the model cannot place new items.
-        DataError: when no item is new, or no user has a positive in the test part.
+        DataError: when no item is new, or none of them is a positive of the test part.
     """
     check_choice("way for new items", how, ("auto", "content", "regression"))
     warm = dataset.positives["train"].transpose().lengths > 0
     cold, positives = np.flatnonzero(~warm), dataset.positives["test"]
-    if len(cold) == 0 or positives.size == 0:
-        lacking = "every item has train positives" if len(cold) == 0 else "the test part has no positive interaction"
+    rows, columns = positives.row_of_entry(), positives.columns
+    own = Rows.from_pairs(rows[~warm[columns]], columns[~warm[columns]], positives.count, positives.width)
+    if own.size == 0:
+        lacking = (
+            "every item has train positives"
+            if len(cold) == 0
+            else f"none of the {len(cold):,} items without train positives is a positive of the test part"
+        )
         raise DataError(f"{lacking}: there is nothing to measure", do="train on --split cold-items")
     if not isinstance(scorer, Embeddings):
         raise ConfigError(
@@ -70,7 +77,8 @@ def measure_new_items(
     return {
         "way": path.kind,
         "items": len(cold),
+        "users": int((own.lengths > 0).sum()),
         "mask": mask,
         "all": evaluate(placed, positives, hidden, seed=seed).means(),
-        "alone": evaluate(placed, positives, Joined((*hidden.parts, others)), seed=seed).means(),
+        "alone": evaluate(placed, own, Joined((*hidden.parts, others)), seed=seed).means(),
     }

@@ -56,8 +56,13 @@ class CheckResult:
         if self.canary is None or self.popularity is None:
             return "\n".join([*lines, "  leak canary: not run, there is nothing held out"])
         lines.append(f"  leak canary: {METRIC} {self.canary:.4f} from id order alone, popularity {self.popularity:.4f}")
-        if not self.leaks:
+        if not self.leaks and self.canary <= self.popularity:
             lines.append("  no sign of a leak (every interaction counts as a positive in this check)")
+        elif not self.leaks:
+            lines += [
+                "  id order alone is ahead of popularity, but by less than four standard errors: no proof of a leak, and",
+                "  none that there is none. Were the ids given in order of time or of item?",
+            ]
         else:
             lines += [
                 "WARNING: the order of the ids alone, with no learning, beats popularity: these data leak.",

@@ -12,11 +12,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+import polars as pl
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from palate.core.artefact import read_tensors
+from palate.core.errors import ConfigError
 from palate.core.seeds import numpy_generator
 from palate.dataset.dataset import Dataset
 from palate.dataset.inputs import ModelInputs
@@ -27,6 +29,7 @@ from palate.measure.evaluation import accuracy_of, ranked_lists
 from palate.models import MODELS, Classical, Model
 from palate.models.classical.indexorder import IndexOrder
 from palate.train.fitting import build
+from palate.train.warmstart import Side, sides_of
 
 # Of the largest score, in single precision: sums in another order differ in their last bits.
 TOLERANCE = 1e-4
@@ -177,14 +180,17 @@ def _renumbered(run: Run) -> Check:
     generator = numpy_generator(0, "verify", "numbers")
     user, item = generator.permutation(inputs.users), generator.permutation(inputs.items)
     state, _ = read_tensors(run.folder / MODEL)
-    trained = not issubclass(MODELS[run.recipe.model], Classical)
-    widths = {size for value in state.values() for size in value.shape[1:]}
-    if trained and (inputs.users == inputs.items or {inputs.users, inputs.items} & widths):
-        return Check(name, "not checked", "a table's length does not tell whether its rows are users or items")
-    order = {inputs.users: np.argsort(user), inputs.items: np.argsort(item)}
+    ids: dict[Side, pl.Series] = {"user": run.data.users.ids, "item": run.data.items.ids}
+    kind = MODELS[run.recipe.model]
+    try:
+        # What is fitted in one pass is fitted again.
+        sides = {} if issubclass(kind, Classical) else sides_of(kind, state, ids, where=str(run.folder))
+    except ConfigError as error:
+        return Check(name, "not checked", error.what)
+    order: dict[Side, IntArray] = {"user": np.argsort(user), "item": np.argsort(item)}
     moved = {
-        key: value.index_select(0, torch.from_numpy(order[len(value)])) if value.ndim and len(value) in order else value
-        for key, value in state.items()
+        key: state[key] if side is None else state[key].index_select(0, torch.from_numpy(order[side]))
+        for key, side in sides.items()
     }
     users = _sample(run)
     before = _scores(_restored(run, inputs, state), users)

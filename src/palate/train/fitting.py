@@ -19,13 +19,13 @@ import torch
 from pydantic import Field
 
 from palate.core.config import Config
-from palate.core.errors import ConfigError, unknown_name
+from palate.core.errors import ConfigError, TrainingError, unknown_name
 from palate.core.seeds import derive_seed
 from palate.dataset.dataset import Dataset
 from palate.dataset.inputs import ModelInputs
 from palate.measure.evaluation import evaluate
 from palate.measure.metrics import METRICS
-from palate.models.base import Classical, Model, Recommender
+from palate.models.base import Classical, Embeddings, Model, Recommender, Scorer
 from palate.optimise.loop import Loop
 from palate.optimise.profile import Profile
 from palate.optimise.settings import LoopConfig
@@ -120,7 +120,7 @@ def fit_model(
     validations = 0
 
     def measure() -> dict[str, float]:
-        return evaluate(model.scorer(), held_out, hidden, seed=seed).means()
+        return evaluate(_checked(model.scorer(), inputs), held_out, hidden, seed=seed).means()
 
     def validate() -> dict[str, float]:
         nonlocal validations
@@ -166,6 +166,17 @@ def fit_model(
     # What the process held before is the data and, after other runs, what their memory was not given back of.
     facts["peak_memory_rise_mb"] = round(peak - held)
     return Fitted(model, measure() if held_out.size else {}, facts)
+
+
+def _checked(scorer: Scorer, inputs: ModelInputs) -> Scorer:
+    users = len(scorer.user) if isinstance(scorer, Embeddings) else inputs.users
+    if (users, scorer.items) != (inputs.users, inputs.items):
+        raise TrainingError(
+            f"the model scores {scorer.items:,} items for {users:,} users; there are {inputs.items:,} and "
+            f"{inputs.users:,}",
+            do="give vectors of all users first, then of all items",
+        )
+    return scorer
 
 
 def _identity(

@@ -30,7 +30,8 @@ Side = Literal["user", "item"]
 IN_TIME = ("user-time", "time", "latest")
 LEAK = "with this split it may have trained on what is held out now, so that the figures here look too good"
 
-# Tables with a row for each user or item, by the names that models give them; a contract test keeps this complete.
+# Tables with a row for each user or item, by the names that Palate's models give them; a contract test keeps this
+# complete.
 TABLES: tuple[tuple[str, Side], ...] = (
     (r"user_\w+", "user"),
     (r".*\.preference", "user"),
@@ -43,6 +44,43 @@ TABLES: tuple[tuple[str, Side], ...] = (
 def side_of(name: str) -> Side | None:
     """Whether the parameter `name` has a row for each user, for each item, or neither."""
     return next((side for pattern, side in TABLES if re.fullmatch(pattern, name)), None)
+
+
+def sides_of(
+    kind: type[Model], tensors: Mapping[str, Tensor], ids: Mapping[Side, pl.Series], *, where: str
+) -> dict[str, Side | None]:
+    """Which parameters have a row for each user, for each item, or neither.
+
+    Palate's own models keep to names (`side_of`). In any other a table is what has as many rows as there are users, or
+    items; names decide where both are as many.
+
+    Args:
+        kind: the model.
+        tensors: its parameters.
+        ids: of its users and items.
+        where: they are stored, for messages.
+
+    Raises:
+        ConfigError: when that cannot be told.
+    """
+    if kind.__module__.startswith("palate."):
+        return {name: side_of(name) for name in tensors}
+    return {name: _side_by_size(name, value.shape, ids, where) for name, value in tensors.items()}
+
+
+def _side_by_size(name: str, shape: torch.Size, ids: Mapping[Side, pl.Series], where: str) -> Side | None:
+    named = side_of(name)
+    rows, others = shape[:1], shape[1:]
+    fitting: list[Side] = [side for side, known in ids.items() if rows == (len(known),)]
+    if named in fitting:
+        return named
+    if len(fitting) > 1 or (not fitting and {len(known) for known in ids.values()} & set(others)):
+        raise ConfigError(
+            f"it cannot be told whether '{name}', {' × '.join(map(str, shape))}, has a row for each user or item",
+            where=where,
+            do="give such tables a row for each, name them user_… or item_…, and train again",
+        )
+    return fitting[0] if fitting else None
 
 
 def write_ids(folder: Path, dataset: Dataset) -> None:
@@ -150,8 +188,9 @@ class WarmStart:
         }
         state = model.state_dict()
         differing = sorted(set(state) ^ set(self.tensors))
+        sides = sides_of(type(model), self.tensors, self.ids, where=self.where)
         for name in sorted(state.keys() & self.tensors.keys()):
-            old, side = self.tensors[name].to(state[name].dtype), side_of(name)
+            old, side = self.tensors[name].to(state[name].dtype), sides[name]
             if side is None and old.shape == state[name].shape:
                 state[name] = old
             elif side is not None and old.shape[1:] == state[name].shape[1:] and len(old) == len(self.ids[side]):
