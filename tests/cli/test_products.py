@@ -181,6 +181,16 @@ def test_pictures_of_taste_alone_rank_new_items_better_than_untrained_ids_do(tmp
     # By chance, ten of the twenty new items would hold half of the positives.
     assert found["test_new_items"]["alone"]["recall@10"] > 0.8
     assert found["test_new_items"]["all"]["recall@20"] > found["test"]["recall@20"] + 0.3
+    # A bundle has them where their content places them, and the others where training left them.
+    run = Run.load(folder)
+    vectors = run.scorer.item.numpy()
+    cold = run.data.positives["train"].transpose().lengths == 0
+    for way, placed in (("auto", found["test_new_items"]["items"]), ("none", 0)):
+        good("export", folder, "-o", tmp_path / way, "--new-items", way)
+        made = Bundle.load(tmp_path / way)
+        assert made.facts.placed == placed
+        assert made.item_vectors is not None
+        np.testing.assert_array_equal((made.item_vectors != vectors).any(1), cold if placed else np.zeros(len(cold)))
 
 
 MISTAKES: dict[str, tuple[Callable[[Path, Path, Path], tuple[object, ...]], str]] = {

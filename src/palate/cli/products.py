@@ -129,7 +129,12 @@ def summary(bundle: Bundle) -> list[str]:
     if facts.content.kind == "regression":
         explained = float(facts.content.settings.get("explained", 0.0))
         way = f"a regression that explains {max(0.0, explained):.0%} of the items' vectors (cross-validated)"
-    lines.append(f"new items: from {', '.join(facts.content.modalities)}, by {way}")
+    own = (
+        f"; so are {facts.placed:,} items of the catalogue that have no positive train interaction"
+        if facts.placed
+        else ""
+    )
+    lines.append(f"new items: from {', '.join(facts.content.modalities)}, by {way}{own}")
     return lines
 
 

@@ -91,6 +91,7 @@ class Facts(Config):
     precision: Literal["float16", "float32"] = Field(default="float16", description="of the kept rows")
     fold_in: FoldInFacts | None = None
     content: ContentFacts | None = None
+    placed: int = Field(default=0, ge=0, lt=MOST, description="items without train positives, placed by content")
     name: str = Field(default="", description="of the catalogue")
     recipe: dict[str, Any] = Field(default={}, description="of the run")
     fingerprint: str = Field(default="", description="of the data set")

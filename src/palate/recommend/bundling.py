@@ -16,10 +16,10 @@ from palate.dataset.dataset import Dataset
 from palate.encode.concat import unit_rows
 from palate.encode.features import Features
 from palate.graph.rows import Rows
-from palate.models.base import Embeddings, Model, Recommender, Scorer
+from palate.models.base import Embeddings, Model, Scorer
 from palate.models.crmman import CRMMAN
 from palate.recommend.bundle import Bundle, ContentFacts, Facts, FoldInFacts, ModalityFacts
-from palate.recommend.colditem import ContentPath, How, Regression
+from palate.recommend.colditem import ContentPath, How, Regression, described_by, with_cold_items
 from palate.recommend.contentpaths import own_path
 from palate.recommend.foldin import FoldIn, Quality, choose, set_attention
 from palate.recommend.forms import Form, Vectors, Weights, classical_form, vector_form
@@ -68,9 +68,17 @@ def bundle_of(
     liked = dataset.positives["train"]
     quality: Quality | None = None
     form: Form
-    if isinstance(model, Recommender):
-        assert isinstance(scorer, Embeddings)
+    vectors = scorer.item.float() if isinstance(scorer, Embeddings) else None
+    path = (
+        None if new_items == "none" else content_path(name, model, vectors, dataset, content, kept or None, new_items)
+    )
+    placed = 0
+    if isinstance(scorer, Embeddings):
         embeddings = Embeddings(scorer.user.float(), scorer.item.float())
+        if path is not None:
+            readable, cold = content | dataset.features, np.flatnonzero(liked.transpose().lengths == 0)
+            embeddings = with_cold_items(embeddings, path, readable, cold)
+            placed = len(described_by(path, readable, cold))
         folding: FoldIn
         if isinstance(model, CRMMAN):
             folding = set_attention(copy.deepcopy(model).float(), embeddings.item)
@@ -79,7 +87,6 @@ def bundle_of(
         form = vector_form(model, embeddings, folding)
     else:
         form = classical_form(model, liked)
-    path = _content_path(name, model, form, dataset, content, kept, new_items)
     facts = Facts(
         model=name,
         title=type(model).title,
@@ -94,6 +101,7 @@ def bundle_of(
         precision="float32" if keep == "float32" else "float16",
         fold_in=None if not isinstance(form, Vectors) else _fold_in_facts(form.folding, quality),
         content=None if path is None else _content_facts(path),
+        placed=placed,
         name=dataset.catalogue.name,
         recipe=dict(recipe or {}),
         fingerprint=dataset.fingerprint,
@@ -123,21 +131,6 @@ def _fold_in_facts(folding: FoldIn, quality: Quality | None) -> FoldInFacts:
 def _content_facts(path: ContentPath) -> ContentFacts:
     modalities = {key: ModalityFacts(width=like.width, encoder=like.encoder) for key, like in path.modalities.items()}
     return ContentFacts(kind=path.kind, settings=path.settings(), modalities=modalities)
-
-
-def _content_path(
-    name: str,
-    model: Model,
-    form: Form,
-    dataset: Dataset,
-    content: Mapping[str, Features],
-    kept: Mapping[str, Features],
-    how: How,
-) -> ContentPath | None:
-    if how == "none":
-        return None
-    item = form.item if isinstance(form, Vectors) else None
-    return content_path(name, model, item, dataset, content, kept or None, how)
 
 
 def content_path(

@@ -208,7 +208,7 @@ def aligned(content: Mapping[str, Features], wanted: Mapping[str, Modality]) -> 
 def with_cold_items(
     embeddings: Embeddings, path: ContentPath, features: Mapping[str, Features], cold: IntArray
 ) -> Embeddings:
-    """The embeddings with the vectors of `cold` items placed by their content.
+    """The embeddings with the vectors of `cold` items placed by their content; what has none of it stays as it is.
 
     Args:
         embeddings: of a trained model.
@@ -219,6 +219,7 @@ def with_cold_items(
     Raises:
         DataError: when the path gives no vectors.
     """
+    cold = described_by(path, features, cold)
     if len(cold) == 0:
         return embeddings
     placed = path.place({name: features[name].take(cold) for name in path.modalities}).vectors
@@ -232,3 +233,9 @@ def with_cold_items(
 def names_of(modalities: Iterable[str]) -> str:
     """Modalities as a sentence names them."""
     return ", ".join(modalities) or "none"
+
+
+def described_by(path: ContentPath, features: Mapping[str, Features], items: IntArray) -> IntArray:
+    """Those of `items` that have any of the content that `path` reads."""
+    present = [features[name].present[items] for name in path.modalities]
+    return items[np.any(present, axis=0)] if present else items[:0]

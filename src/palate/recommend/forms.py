@@ -17,7 +17,7 @@ from torch import Tensor
 from palate.core.errors import ConfigError
 from palate.graph.products import product_block
 from palate.graph.rows import IntArray, Rows
-from palate.models.base import Embeddings, Model, Recommender
+from palate.models.base import Embeddings, Model
 from palate.models.classical.ease import EASE
 from palate.models.classical.indexorder import IndexOrder
 from palate.models.classical.neighbourhood import Neighbourhood
@@ -323,8 +323,8 @@ def classical_form(model: Model, liked: Rows) -> Form:
     )
 
 
-def vector_form(model: Recommender, embeddings: Embeddings, folding: FoldIn) -> Vectors:
-    """The form of a trained model, in single precision.
+def vector_form(model: Model, embeddings: Embeddings, folding: FoldIn) -> Vectors:
+    """The form of a model with vectors, in single precision.
 
     Raises:
         ConfigError: when a vector is not finite.

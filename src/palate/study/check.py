@@ -60,8 +60,8 @@ class CheckResult:
             lines.append("  no sign of a leak (every interaction counts as a positive in this check)")
         elif not self.leaks:
             lines += [
-                "  id order alone is ahead of popularity, but by less than four standard errors: no proof of a leak, and",
-                "  none that there is none. Were the ids given in order of time or of item?",
+                "  id order alone is ahead of popularity, but by less than four standard errors: no proof of a leak,",
+                "  and none that there is none. Were the ids given in order of time or of item?",
             ]
         else:
             lines += [
