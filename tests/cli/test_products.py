@@ -144,6 +144,42 @@ def test_new_items_are_measured_when_asked_for_and_old_figures_stay(catalogue: P
     assert after["test_new_items"]["alone"]["recall@20"] == pytest.approx(1.0)
 
 
+def test_a_refresh_counts_the_kinds_of_event_that_the_bundle_came_of(tmp_path: Path) -> None:
+    log = [(f"u{n % 9}", f"i{n % 7}", ("view", "buy")[n % 2], n) for n in range(60)]
+    names = ["user_id", "item_id", "event", "timestamp"]
+    pl.DataFrame(log, schema=names, orient="row").write_csv(tmp_path / "log.csv")
+    tomorrow = [
+        ("u1", "i0", "view", 90),
+        ("u1", "i1", "return", 91),
+        ("new", "i2", "buy", 92),
+        ("new", "i3", "view", 93),
+    ]
+    pl.DataFrame(tomorrow, schema=names, orient="row").write_csv(tmp_path / "tomorrow.csv")
+    for name, words, added in (
+        ("chosen", ("--events", "buy=1"), {"new": ["i2"]}),
+        ("all", (), {"new": ["i2", "i3"], "u1": ["i0"]}),
+    ):
+        good("data", "import", "--interactions", tmp_path / "log.csv", "-o", tmp_path / name, *words)
+        good("train", "ease", "--data", tmp_path / name, "--split", "random", "-o", tmp_path / f"{name}-run", "--quiet")
+        good("export", tmp_path / f"{name}-run", "-o", tmp_path / f"{name}-bundle")
+        before = Bundle.load(tmp_path / f"{name}-bundle")
+        words = ("refresh", tmp_path / f"{name}-bundle", "--interactions", tmp_path / "tomorrow.csv")
+        said = good(*words, "-o", tmp_path / f"{name}-next")
+        assert "left out: events that were not chosen: return (1)" in said.out.replace("view (2), ", "")
+        after = Bundle.load(tmp_path / f"{name}-next")
+        assert after.facts.events == sum(map(len, added.values()))
+        ids = before.items.ids.to_list()
+        for user, items in added.items():
+            liked = [ids[item] for item in after.liked[after.users.row(user)]]
+            known = (
+                [ids[item] for item in before.liked[before.users.row(user)]] if user in list(before.users.ids) else []
+            )
+            assert sorted(set(known) | set(items)) == sorted(liked)
+    # Who asks for other kinds gets them.
+    said = good(*words, "-o", tmp_path / "other", "--events", "return=1")
+    assert Bundle.load(tmp_path / "other").facts.events == 1
+
+
 def test_among_new_items_only_they_and_who_took_them_count(catalogue: Path, tmp_path: Path) -> None:
     """By time some items are new and most positives are not: a list of all new items still holds all that count."""
     source = Catalogue.load(catalogue)

@@ -61,11 +61,19 @@ def refresh(
     columns: Annotated[
         list[str] | None, typer.Option("--columns", help="Your columns' names: user_id=uid,item_id=iid. Repeatable.")
     ] = None,
+    events: Annotated[
+        str | None,
+        typer.Option(
+            help="Kinds of event that count, as for 'palate data import': view=1,buy=5. Default: those of the data that "
+            "the bundle was made of."
+        ),
+    ] = None,
     replace: ReplaceOption = False,
 ) -> None:
     """Take new interactions into a bundle without training: their users, and new ones, are folded in anew."""
     from palate.core.config import read_assignments
     from palate.core.errors import ConfigError
+    from palate.encode.features import some
     from palate.ingest.columns import ColumnNames
     from palate.ingest.folders import import_data
     from palate.recommend.bundle import Bundle, refuse_stranger
@@ -77,12 +85,20 @@ def refresh(
     words = [word for given in columns or [] for word in given.split(",")]
     names = ColumnNames.parse(read_assignments(words), where="--columns")
     known = Bundle.load(bundle)
-    found = import_data(interactions, columns=names, name=interactions.stem)
+    chosen = None if events is None else read_assignments(events.split(","))
+    found = import_data(interactions, columns=names, events=chosen, name=interactions.stem)
+    strange = sorted(set(found.catalogue.interactions["event"].drop_nulls()) - set(known.facts.kinds))
+    if chosen is None and known.facts.kinds and strange:
+        found = import_data(
+            interactions, columns=names, events=dict.fromkeys(known.facts.kinds, 1), name=interactions.stem
+        )
     if found.report.text():
         print(found.report.text())
-    events = found.catalogue.interactions
-    present = [name for name in ("rating", "timestamp") if events[name].null_count() < events.height]
-    done = run_refresh(known, events.select("user_id", "item_id", *present))
+    if chosen is None and strange and not known.facts.kinds:
+        print(f"note: the bundle was made of no kinds of event, so all count: {some(strange)} (--events chooses)")
+    rows = found.catalogue.interactions
+    present = [name for name in ("rating", "timestamp") if rows[name].null_count() < rows.height]
+    done = run_refresh(known, rows.select("user_id", "item_id", *present))
     done.bundle.save(out, replace=replace)
     print(f"{done}\n→ {out}")
 

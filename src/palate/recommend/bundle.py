@@ -40,6 +40,8 @@ KIND, VERSION = "bundle", 1
 SCORES, HISTORY, USERS, ITEMS = "scores.safetensors", "history.safetensors", "users.parquet", "items.parquet"
 FOLD_IN, FEATURES, CONTENT = "foldin.safetensors", "features.safetensors", "content.safetensors"
 MOST = 1 << 31
+# Kinds of event that a bundle remembers.
+MOST_KINDS = 100
 
 
 class ModalityFacts(Config):
@@ -95,6 +97,7 @@ class Facts(Config):
     name: str = Field(default="", description="of the catalogue")
     recipe: dict[str, Any] = Field(default={}, description="of the run")
     fingerprint: str = Field(default="", description="of the data set")
+    kinds: tuple[str, ...] = Field(default=(), max_length=MOST_KINDS, description="kinds of event that it came of")
     events: int = Field(default=0, ge=0, description="interactions that were added since (`palate refresh`)")
     palate: str = Field(default="", description="version that made it")
 

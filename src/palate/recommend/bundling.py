@@ -18,7 +18,7 @@ from palate.encode.features import Features
 from palate.graph.rows import Rows
 from palate.models.base import Embeddings, Model, Scorer
 from palate.models.crmman import CRMMAN
-from palate.recommend.bundle import Bundle, ContentFacts, Facts, FoldInFacts, ModalityFacts
+from palate.recommend.bundle import MOST_KINDS, Bundle, ContentFacts, Facts, FoldInFacts, ModalityFacts
 from palate.recommend.colditem import ContentPath, How, Regression, described_by, with_cold_items
 from palate.recommend.contentpaths import own_path
 from palate.recommend.foldin import FoldIn, Quality, choose, set_attention
@@ -105,12 +105,19 @@ def bundle_of(
         name=dataset.catalogue.name,
         recipe=dict(recipe or {}),
         fingerprint=dataset.fingerprint,
+        kinds=_kinds(dataset),
         palate=__version__,
     )
     nothing = Rows(np.zeros(len(dataset.users) + 1, np.int64), np.zeros(0, np.int32), len(dataset.items))
     seen = dataset.known().take(np.arange(len(dataset.users)))
     disliked = dataset.dislikes or nothing
     return Bundle(facts, form, dataset.users, dataset.items, item_table(dataset), liked, disliked, seen, kept, path)
+
+
+def _kinds(dataset: Dataset) -> tuple[str, ...]:
+    """The kinds of event of the catalogue; none where it has none, or so many that they are no kinds."""
+    found = dataset.catalogue.interactions["event"].drop_nulls().unique()
+    return () if len(found) > MOST_KINDS else tuple(sorted(found))
 
 
 def check_choice(kind: str, value: str, valid: tuple[str, ...]) -> None:
