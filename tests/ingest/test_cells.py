@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from palate.ingest.cells import parse_ids, parse_ratings, parse_splits, parse_text, parse_times
+from palate.ingest.cells import one_unit, parse_ids, parse_ratings, parse_splits, parse_text, parse_times
 
 
 def test_ids_are_stripped_text_and_whole_numbers_their_decimal_text() -> None:
@@ -101,6 +101,19 @@ def test_typed_times_are_converted() -> None:
         assert parse_times(column).values.to_list() == [MOMENT]
     assert parse_times(pl.Series([date(1970, 1, 2)])).values.to_list() == [86400]
     assert parse_times(pl.Series([1.5, float("nan"), None])).bad.to_list() == [True, True, False]
+
+
+def test_times_of_several_units_become_those_of_the_finest() -> None:
+    """A log that was joined of two: milliseconds, and ISO 8601, which is read as seconds."""
+    times = parse_times(pl.Series(["1760000000000", "2026-01-01T00:00:00Z", "", "1760000001"])).values
+    assert one_unit(times)[0].to_list() == [1_760_000_000_000, 1_767_225_600_000, None, 1_760_000_001_000]
+    assert one_unit(times)[1] == ["seconds", "milliseconds"]
+    every = pl.Series([1_700_000_000, 1_700_000_000_000, -1_700_000_000_000_000, 1_700_000_000_000_000_000])
+    assert one_unit(every)[0].abs().unique().to_list() == [1_700_000_000_000_000_000]
+    assert one_unit(every)[1] == ["seconds", "milliseconds", "microseconds", "nanoseconds"]
+    plain = pl.Series([0, -1, None, 99_999_999_999])
+    assert one_unit(plain)[0].to_list() == plain.to_list()
+    assert one_unit(plain)[1] == ["seconds"]
 
 
 def test_splits_know_the_usual_words_and_numbers() -> None:

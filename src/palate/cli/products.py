@@ -64,8 +64,8 @@ def refresh(
     events: Annotated[
         str | None,
         typer.Option(
-            help="Kinds of event that count, as for 'palate data import': view=1,buy=5. Default: those of the data that "
-            "the bundle was made of."
+            help="Kinds of event that count, as for 'palate data import': view=1,buy=5. Default: those of the data "
+            "that the bundle was made of."
         ),
     ] = None,
     replace: ReplaceOption = False,

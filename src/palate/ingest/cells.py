@@ -15,8 +15,8 @@ SPLITS = {
     "test": "test", "testing": "test", "2": "test",
 }  # fmt: skip
 
-# Above this a count of seconds is beyond the year 5000, and what was meant are milliseconds.
-MILLISECONDS_FROM = 100_000_000_000
+# Units of time, and from what size on a number counts in them: as seconds it would be beyond the year 5000, and so on.
+UNITS = (("seconds", 0), ("milliseconds", 10**11), ("microseconds", 10**14), ("nanoseconds", 10**17))
 EXACT_FLOAT = 2**53
 
 ISO_8601 = (
@@ -96,6 +96,23 @@ def parse_times(column: pl.Series) -> Cells:
     else:
         values = pl.Series(column.name, [None] * len(column), dtype=pl.Int64)
     return Cells(values.alias(column.name), empty, values.is_null() & ~empty)
+
+
+def one_unit(times: pl.Series) -> tuple[pl.Series, list[str]]:
+    """Times in the finest unit that occurs among them, and the units that occur, the finest last.
+
+    Args:
+        times: Int64, as `parse_times` gives them: whole numbers are what they were in the file, so a file that has
+            milliseconds beside ISO 8601 has times of two units.
+    """
+    size = times.abs()
+    least = [number for _, number in UNITS[1:]]
+    unit = sum(((size >= number).cast(pl.Int64) for number in least[1:]), (size >= least[0]).cast(pl.Int64))
+    occurring: list[int] = unit.drop_nulls().unique().sort().to_list()
+    if len(occurring) > 1:
+        factors = {place: 1000 ** (occurring[-1] - place) for place in occurring}
+        times = times * unit.replace_strict(factors, return_dtype=pl.Int64)
+    return times, [UNITS[place][0] for place in occurring]
 
 
 def parse_splits(column: pl.Series) -> Cells:

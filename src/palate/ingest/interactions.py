@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from palate.ingest.cells import MILLISECONDS_FROM, Cells, parse_ratings, parse_splits, parse_text, parse_times
+from palate.ingest.cells import Cells, one_unit, parse_ratings, parse_splits, parse_text, parse_times
 from palate.ingest.events import keep_chosen, strongest
 from palate.ingest.filters import repeated_pairs
 from palate.ingest.inspection import Inspection
@@ -111,14 +111,19 @@ def _checked(
     if "timestamp" in plan:
         cells = parse_times(table.frame[plan["timestamp"]])
         do = "write whole seconds since 1970, or ISO 8601 such as 1998-04-22T18:30:00Z"
-        columns["timestamp"] = rows.parsed(plan["timestamp"], cells, "timestamp", "not a time", do)
-        if (cells.values.abs() >= MILLISECONDS_FROM).any():
-            report.add(
-                "note",
-                table.file,
-                "these times look like milliseconds; they are kept as they are, and only their order is used",
-                column=plan["timestamp"],
-            )
+        times = rows.parsed(plan["timestamp"], cells, "timestamp", "not a time", do)
+        if times is not None:
+            times, units = one_unit(times)
+            *coarser, finest = units or ["seconds"]
+            what = f"these times look like {finest}; they are kept as they are"
+            if coarser:
+                what = (
+                    f"some of these times look like {finest}, others like {' or '.join(coarser)}; all are made {finest}"
+                )
+            if units != ["seconds"]:
+                what += ", and only their order is used"
+                report.add("note", table.file, what, column=plan["timestamp"])
+        columns["timestamp"] = times
     if "event" in plan:
         columns["event"] = parse_text(table.frame[plan["event"]])
     if "split" in plan:
