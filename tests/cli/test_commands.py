@@ -79,7 +79,7 @@ def test_from_files_to_recommendations(files: Path, tmp_path: Path) -> None:
     assert json.loads(good("evaluate", folder, "--json").out) == facts
     said = good("evaluate", folder, "--mask", "train")
     assert f"{facts['users']} of 30 users" in said.out
-    assert f"{30 - facts['users']} users have no positive in the test part" in said.out
+    assert f"users without a positive in the test part, who are not measured: {30 - facts['users']}" in said.out
 
     said = good("recommend", folder, "--user", "u1", "-k", "3")
     assert len(said.out.strip().splitlines()) == 4

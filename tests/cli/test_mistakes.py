@@ -24,15 +24,16 @@ class Places:
         (self.folder / "empty").mkdir()
         (self.folder / "binary").write_bytes(bytes(range(256)))
 
-    def train(self, *words: object) -> tuple[object, ...]:
-        return ("train", "bm3", "--data", self.catalogue, "-o", self.folder / "new", *SMALL, *words)
+    def train(self, *words: object, out: Path | None = None) -> tuple[object, ...]:
+        return ("train", "bm3", "--data", self.catalogue, "-o", out or self.folder / "new", *SMALL, *words)
 
     def takes(self, ids: object, matrix: Path | None = None) -> tuple[object, ...]:
         rows = matrix or self.files / "images.npy"
         return ("encode", self.catalogue, "--modality", "image", "--from", rows, "--ids", ids)
 
-    def imports(self, *words: object) -> tuple[object, ...]:
-        return ("data", "import", "--interactions", self.files / "interactions.csv", "-o", self.folder / "new", *words)
+    def imports(self, *words: object, out: Path | None = None) -> tuple[object, ...]:
+        log = self.files / "interactions.csv"
+        return ("data", "import", "--interactions", log, "-o", out or self.folder / "new", *words)
 
 
 MISTAKES: dict[str, tuple[Words, str]] = {
@@ -72,12 +73,12 @@ MISTAKES: dict[str, tuple[Words, str]] = {
     "catalogue that is an empty folder": (lambda at: ("train", "bm3", "--data", at.folder / "empty"), "manifest"),
     "catalogue that is a run": (lambda at: ("train", "bm3", "--data", at.run), "not a catalogue"),
     "run into a finished run": (
-        lambda at: (*at.train("--seed", 5), "-o", at.run),
+        lambda at: at.train("--seed", 5, out=at.run),
         "a finished run with other settings",
     ),
-    "run into other files": (lambda at: (*at.train(), "-o", at.files), "something else"),
-    "run into a file": (lambda at: (*at.train(), "-o", at.folder / "binary"), "something else"),
-    "run below a file": (lambda at: (*at.train(), "-o", at.folder / "binary" / "run"), "binary"),
+    "run into other files": (lambda at: at.train(out=at.files), "something else"),
+    "run into a file": (lambda at: at.train(out=at.folder / "binary"), "something else"),
+    "run below a file": (lambda at: at.train(out=at.folder / "binary" / "run"), "binary"),
     "missing run": (lambda at: ("evaluate", at.folder / "nowhere"), "nowhere"),
     "run that is a catalogue": (lambda at: ("evaluate", at.catalogue), "not a run"),
     "unknown mask": (lambda at: ("evaluate", at.run, "--mask", "valid"), "--mask"),
@@ -111,8 +112,8 @@ MISTAKES: dict[str, tuple[Words, str]] = {
     "column that is not there": (lambda at: at.imports("--columns", "user_id=customer"), "customer"),
     "core of nobody": (lambda at: at.imports("--min-user", "500"), "k-core"),
     "negative core": (lambda at: at.imports("--min-user", "-1"), "--min-user"),
-    "import over a catalogue": (lambda at: (*at.imports(), "-o", at.catalogue), "exists already"),
-    "import over something else": (lambda at: (*at.imports(), "-o", at.files, "--replace"), "no catalogue"),
+    "import over a catalogue": (lambda at: at.imports(out=at.catalogue), "exists already"),
+    "import over something else": (lambda at: at.imports("--replace", out=at.files), "no catalogue"),
     "check nothing": (lambda at: ("data", "check", at.folder / "nowhere"), "nowhere"),
     "encode nothing": (lambda at: ("encode", at.folder / "nowhere"), "nowhere"),
     "encode an unknown modality": (lambda at: ("encode", at.catalogue, "--modality", "smell"), "smell"),
@@ -227,3 +228,17 @@ def test_damaged_runs_end_in_a_message(places: Places, tmp_path: Path, name: str
         ended = worlds.palate(*words)
         assert ended.code == 1
         assert ended.err.startswith("error: ")
+
+
+def test_an_option_of_one_value_is_given_once(tmp_path: Path) -> None:
+    """Of two logs the first was left out, and nobody was told."""
+    for words in (
+        ("data", "import", "--interactions", "a.csv", "--interactions=b.csv", "-o", tmp_path / "c"),
+        ("data", "import", "--interactions", "a.csv", "-o", tmp_path / "c", "--out", tmp_path / "d"),
+        ("train", "bm3", "--data", tmp_path, "--features", "image", "--features", "text"),
+    ):
+        ended = worlds.palate(*words)
+        assert ended.code == 2
+        assert "given 2 times" in ended.text
+    many = worlds.palate("train", "bm3", "--data", tmp_path, "--set", "dim=2", "--set", "dim=3")
+    assert many.code == 1

@@ -10,6 +10,8 @@ import pytest
 import worlds
 from dataset.pairs import PARTS, pairs, pairs_where
 from palate.core.errors import ConfigError, DataError
+from palate.dataset.labels import labels, resolve
+from palate.dataset.settings import SplitConfig
 from palate.ingest.catalogue import Catalogue
 
 
@@ -147,3 +149,23 @@ def test_unknown_settings_and_values_are_refused() -> None:
     for settings in wrong:
         with pytest.raises(ConfigError, match=next(iter(settings))):
             worlds.dataset(**settings)
+
+
+@pytest.mark.parametrize(
+    ("ratings", "advised"),
+    [
+        ([0.0, 0.2, 0.8, 1.0], "--positive 0.8"),
+        ([10.0, 20.0, 90.0, 100.0], "--positive 90"),
+        ([3.0] * 4, "--positive all"),
+    ],
+)
+def test_what_is_advised_of_a_scale_leaves_positives(ratings: list[float], advised: str) -> None:
+    table = pl.DataFrame({"user_id": list("aabb"), "item_id": list("xyxy"), "rating": ratings}).with_columns(
+        timestamp=pl.lit(None, pl.Int64), event=pl.lit(None, pl.String), split=pl.lit(None, pl.String)
+    )
+    with pytest.raises(ConfigError) as caught:
+        resolve(SplitConfig(), table)
+    assert f"say it: {advised}" in caught.value.do
+    word = advised.split()[1]
+    said = SplitConfig(positive="all" if word == "all" else float(word))
+    assert labels(resolve(said, table), table)[0].any()

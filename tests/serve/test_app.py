@@ -52,6 +52,7 @@ def test_models_say_what_they_can_do(client: TestClient) -> None:
     assert second["branches"] == third["branches"] == []
     for facts in (first, second, third):
         assert (facts["folds_in"], facts["takes_text"], facts["takes_image"]) == (True, True, True)
+        assert facts["places_items"] == (facts["name"] != "popularity")
 
 
 def test_users_are_found_by_their_id(client: TestClient) -> None:
@@ -156,7 +157,7 @@ def test_a_description_and_a_picture_are_queries(client: TestClient) -> None:
 
 
 def test_what_cannot_be_asked_says_so(client: TestClient) -> None:
-    assert "none of the modalities" in refused(client, "recommend", 422, text="robot", model="popularity")["what"]
+    assert "it places no new items" in refused(client, "recommend", 422, text="robot", model="popularity")["what"]
     assert "no vectors" in refused(client, "recommend", 422, user="u1", model="popularity", diversify={"by": "model"})[
         "what"
     ].replace("item vectors", "vectors")

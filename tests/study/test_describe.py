@@ -42,7 +42,7 @@ def shop(tmp_path: Path) -> Path:
             "item_id": ["w", "x", "y", "z"],
             "title": ["W", "X", None, None],
             "description": [None, "long", "words", None],
-            "genres": [None, "A|B", None, None],
+            "genres": [None, "A|B", None, " "],
             "image": [None, "x.png", None, None],
         }
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -30,7 +30,9 @@ SettingsOption = Annotated[
 def main() -> None:
     """Run the command line; a person's mistake ends in a message, not in a traceback."""
     try:
-        app()
+        command = typer.main.get_command(app)
+        _refuse_repeated(command)
+        command()
     except Interrupted as stop:
         _fail(str(stop), 130)
     except PalateError as error:
@@ -53,6 +55,36 @@ def main() -> None:
 def _fail(text: str, code: int) -> None:
     print(text, file=sys.stderr)
     sys.exit(code)
+
+
+def _refuse_repeated(command: Any) -> None:
+    """Let an option that takes one value be given once: the last one would win, and nobody would be told.
+
+    Args:
+        command: as typer makes it, with those below it.
+    """
+    below = getattr(command, "commands", {}).values()
+    for inner in below:
+        _refuse_repeated(inner)
+    single = {
+        name: option.opts[-1]
+        for option in command.params
+        if getattr(option, "is_flag", None) is False and not option.multiple
+        for name in option.opts
+    }
+    parse = command.parse_args
+
+    def parsed(context: Any, words: list[str]) -> list[str]:
+        options = words[: words.index("--")] if "--" in words else words
+        given = [single[name] for name in (word.split("=", 1)[0] for word in options) if name in single]
+        for name in dict.fromkeys(given):
+            if given.count(name) > 1:
+                said = f"it is given {given.count(name)} times, and takes one value"
+                raise typer.BadParameter(said, ctx=context, param_hint=name)
+        return parse(context, words)
+
+    if not below:
+        command.parse_args = parsed
 
 
 def _version(asked: bool) -> None:

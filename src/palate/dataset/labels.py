@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
@@ -29,6 +31,22 @@ def check_ratings(table: pl.DataFrame) -> None:
         )
 
 
+def upper(ratings: Mapping[float, int]) -> float:
+    """The least rating from which at most 60 % lie, or else the greatest.
+
+    Args:
+        ratings: rating → how often it was given.
+    """
+    total, above = sum(ratings.values()), 0
+    chosen = max(ratings)
+    for rating in sorted(ratings, reverse=True):
+        above += ratings[rating]
+        if above > 0.6 * total:
+            break
+        chosen = rating
+    return chosen
+
+
 def resolve(settings: SplitConfig, table: pl.DataFrame) -> SplitConfig:
     """Fill in the defaults that depend on the data.
 
@@ -47,10 +65,11 @@ def resolve(settings: SplitConfig, table: pl.DataFrame) -> SplitConfig:
     least, greatest = float(ratings.min()), float(ratings.max())  # pyright: ignore[reportArgumentType]
     if positive is None:
         if not (4 <= greatest <= 5 and least >= 0):
-            raise ConfigError(
-                f"ratings run from {least:g} to {greatest:g}; what is a positive must be said",
-                do="say it: --positive 8, for example, or --positive all (in Python positive=8 or positive='all')",
-            )
+            do = "say it: --positive all (in Python positive='all')"
+            if greatest > least:
+                some = f"{upper(dict(ratings.value_counts().iter_rows())):g}"
+                do = f"say it: --positive {some}, for example, or --positive all (in Python positive={some} or 'all')"
+            raise ConfigError(f"ratings run from {least:g} to {greatest:g}; what is a positive must be said", do=do)
         positive = 4.0
     if isinstance(positive, float) and positive > 2 and dislike is None and 4 <= greatest <= 5 and least >= 0:
         dislike = 2.0

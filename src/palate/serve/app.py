@@ -228,6 +228,7 @@ def _facts(served: Served, readers: Readers) -> schema.ModelFacts:
         modalities=list(bundle.features),
         branches=list(served.branches),
         folds_in=True,
+        places_items=bundle.content is not None,
         takes_text=readers.takes("text", bundle),
         takes_image=readers.takes("image", bundle),
         dislike=bundle.facts.dislike,

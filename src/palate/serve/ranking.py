@@ -133,6 +133,12 @@ def _person(served: Served, asked: Wish, readers: Readers) -> Person:
         return _folded(served, asked)
     assert isinstance(asked, ForText | ForImage)
     kind, value = ("text", asked.text) if isinstance(asked, ForText) else ("image", asked.image)
+    if served.bundle.content is None:
+        raise Refusal(
+            422,
+            "this model cannot be asked by a description or a picture: it places no new items",
+            do="choose another model; similar items can be asked for",
+        )
     features = readers.read(readers.find(kind, placed_by(served.bundle)), value)
     return replace(_taste(served, features), kind=kind)
 

@@ -229,6 +229,9 @@ class ModelFacts(Answer):
     modalities: list[str] = Field(description="by which items can be compared")
     branches: list[str] = Field(description="named parts that a score is the sum of; empty where it is no sum")
     folds_in: bool = Field(description="whether it recommends for a list of items")
+    places_items: bool = Field(
+        description="whether the model places new items: without, a description or picture finds similar items alone"
+    )
     takes_text: bool = Field(description="whether a description can be asked for")
     takes_image: bool = Field(description="whether a picture can be asked for")
     dislike: float | None = Field(description="greatest rating that counts as a dislike; null: no rating does")

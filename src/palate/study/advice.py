@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from palate.dataset.labels import upper
+
 if TYPE_CHECKING:
     from palate.study.describe import Description
 
@@ -36,20 +38,8 @@ def _positive(found: Description) -> str:
         return f"positives: ratings from 4 ({liked / sum(found.ratings.values()):.0%} of them; the default)"
     if len(found.ratings) == 1:
         return f"positives: every interaction, as all ratings are {greatest:g}; say --positive all"
-    threshold = _upper(found.ratings)
+    threshold = upper(found.ratings)
     return f"positives: say what they are, for example --positive {threshold:g}; ratings run to {greatest:g}"
-
-
-def _upper(ratings: dict[float, int]) -> float:
-    """The least rating from which at most 60 % lie, or else the greatest."""
-    total, above = sum(ratings.values()), 0
-    chosen = max(ratings)
-    for rating in sorted(ratings, reverse=True):
-        above += ratings[rating]
-        if above > 0.6 * total:
-            break
-        chosen = rating
-    return chosen
 
 
 def _core(found: Description) -> str:

@@ -21,6 +21,7 @@ from palate.encode.categories import category_columns
 from palate.encode.store import FeatureStore
 from palate.encode.text import TEXT_COLUMNS
 from palate.ingest.catalogue import Catalogue
+from palate.ingest.cells import parse_text
 from palate.ingest.filters import k_core
 from palate.ingest.knowledge import KnowledgeStatistics, knowledge_statistics
 from palate.study.advice import advise
@@ -317,10 +318,12 @@ def _coverage(catalogue: Catalogue, folder: Path) -> tuple[tuple[Coverage, ...],
     found: list[Coverage] = []
     complete = np.ones(items.height, dtype=np.bool_)
     for modality, names in columns.items():
-        filled = {name: items.height - items[name].null_count() for name in names}
+        # A blank cell is no content.
+        has = pl.DataFrame([parse_text(items[name]).is_not_null().alias(name) for name in names])
+        filled = {name: int(has[name].sum()) for name in names}
         filled = {name: count for name, count in filled.items() if count}
         if filled:
-            some = items.select(pl.any_horizontal(pl.col(name).is_not_null() for name in filled)).to_series().to_numpy()
+            some = has.select(pl.any_horizontal(list(filled))).to_series().to_numpy()
             complete &= some
             found.append(Coverage(modality, filled, int(some.sum()), encoded.pop(modality, None)))
     entities = catalogue.item_entities

@@ -4,7 +4,7 @@
  * @typedef {{id: string, title?: string | null, image?: string | null}} Item
  * @typedef {Item & {description?: string | null, attributes?: Record<string, unknown>, modalities?: string[]}} Details
  * @typedef {{name: string, title?: string, users?: number, items?: number, modalities?: string[],
- *   branches?: string[], folds_in?: boolean, takes_text?: boolean, takes_image?: boolean,
+ *   branches?: string[], folds_in?: boolean, takes_text?: boolean, takes_image?: boolean, places_items?: boolean,
  *   dislike?: number | null}} Model
  * @typedef {Item & {contribution?: number, similarity?: number}} Reason
  * @typedef {{branches?: Record<string, number>, history?: Reason[]}} Why

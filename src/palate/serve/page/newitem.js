@@ -128,7 +128,7 @@ export function newItemView(controls) {
     const by = image && (preferred === "image" || !text) ? "image" : text ? "text" : "";
     byPicture.input.checked = by === "image";
     byWords.input.checked = by === "text";
-    const blind = chosen().filter((model) => !(by === "image" ? model.takes_image : model.takes_text));
+    const blind = chosen().filter((model) => !takes(model, by) || model.places_items === false);
     unable.textContent = by && blind.length ? `${blind.map(nameOf).join(" and ")} can do nothing with ${by === "image" ? "a picture" : "a description"}.` : "";
     unable.hidden = !unable.textContent;
     hint.hidden = Boolean(by);
@@ -143,13 +143,18 @@ export function newItemView(controls) {
   return { element, update, title: () => "A new item" };
 }
 
+/** @param {import("./api.js").Model} model @param {string} by */
+function takes(model, by) {
+  return Boolean(by === "image" ? model.takes_image : model.takes_text);
+}
+
 /** @param {string} by @param {object} content */
 function rows(by, content) {
-  const able = chosen().filter((model) => (by === "image" ? model.takes_image : model.takes_text));
+  const able = chosen().filter((model) => takes(model, by));
   const first = able.find((model) => model.modalities?.includes(by));
   return [
     ...(first ? [row(`Alike by ${by}`, { ...content, by, model: first.name, k: NEIGHBOURS })] : []),
-    ...able.map((model) => row(`Close to it for ${nameOf(model)}`, { ...content, by: "model", model: model.name, k: NEIGHBOURS })),
+    ...able.filter((model) => model.places_items !== false).map((model) => row(`Close to it for ${nameOf(model)}`, { ...content, by: "model", model: model.name, k: NEIGHBOURS })),
   ];
 }
 
