@@ -161,7 +161,7 @@ def test_parquet_rows_are_checked_like_text(tmp_path: Path) -> None:
 
 def test_a_nested_id_column_is_missing_and_said_to_be_nested(tmp_path: Path) -> None:
     path = tmp_path / "a.parquet"
-    pl.DataFrame({"user_id": [["a"]], "item_id": ["x"]}).write_parquet(path)
+    pl.DataFrame({"user_id": [[["a"]]], "item_id": ["x"]}).write_parquet(path)
     with pytest.raises(DataError, match="no column user_id") as caught:
         import_tables(path)
     assert "List" in str(caught.value)

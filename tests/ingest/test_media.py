@@ -68,6 +68,18 @@ def test_every_fault_is_a_note_on_its_line_and_all_rows_are_kept(shop: tuple[Pat
     assert "'gone.png'" in report.text()
 
 
+def test_absolute_paths_into_the_items_folder_are_kept_relative(shop: tuple[Path, Path]) -> None:
+    """The catalogue can then be encoded and served, for paths stay inside their folder; one that leaves it is named."""
+    folder = shop[1].parent
+    (folder / "sub" / "deep.png").write_bytes(PNG)
+    cells = [folder / "good.png", folder / "sub" / ".." / "sub" / "deep.png", folder.parent / "outside.png"]
+    shop[1].write_text("item_id,image\n" + "".join(f"i{n},{cell}\n" for n, cell in enumerate(cells)))
+    shop[0].write_text("user_id,item_id\na,i0\n")
+    catalogue, report = import_tables(*shop)
+    assert catalogue.items["image"].to_list() == ["good.png", "sub/deep.png", str(cells[2])]
+    assert [problem.count for problem in report.of("note") if "leads out" in problem.what] == [1]
+
+
 def test_strict_refuses_what_the_default_notes(shop: tuple[Path, Path]) -> None:
     with pytest.raises(DataError, match="no picture, by its first bytes"):
         import_tables(*shop, strict=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import json
 from pathlib import Path
 
 import polars as pl
@@ -134,12 +135,26 @@ def test_columns_without_a_name_are_left_out(tmp_path: Path) -> None:
 
 def test_nested_parquet_columns_are_left_out_and_named(tmp_path: Path) -> None:
     path = tmp_path / "a.parquet"
-    pl.DataFrame({"a": [1], "tags": [["x"]], "more": [{"y": 1}], "raw": [b"z"]}).write_parquet(path)
+    pl.DataFrame({"a": [1], "tags": [[["x"]]], "more": [{"y": 1}], "raw": [b"z"]}).write_parquet(path)
     report = Report()
     table = read_table(path, report)
     assert table is not None
     assert table.columns == ["a"]
     assert [problem.column for problem in report.of("note")] == ["tags", "more", "raw"]
+
+
+def test_lists_in_parquet_are_joined_as_in_json_lines(tmp_path: Path) -> None:
+    cells = {"tags": [["x", None, "y z"], [], None], "years": [[1, 2], [3], []]}
+    pl.DataFrame(cells).write_parquet(tmp_path / "a.parquet")
+    (tmp_path / "a.jsonl").write_text(
+        "".join(json.dumps({name: of[n] for name, of in cells.items()}) + "\n" for n in range(3))
+    )
+    found = [read_table(tmp_path / name, Report()) for name in ("a.parquet", "a.jsonl")]
+    assert found[0] is not None
+    assert found[1] is not None
+    assert found[0].frame["tags"].to_list() == ["x|y z", None, None]
+    assert found[0].frame["years"].to_list() == ["1|2", "3", None]
+    assert found[0].frame["tags"].to_list() == found[1].frame["tags"].to_list()
 
 
 def test_names_with_glob_characters_are_plain_names(tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ from palate.ingest.events import check_events
 from palate.ingest.filters import k_core_of
 from palate.ingest.inspection import Inspection
 from palate.ingest.interactions import Part, read_interactions
-from palate.ingest.media import check_media
+from palate.ingest.media import check_media, relative_to
 from palate.ingest.report import Report
 from palate.ingest.tables import ROW, Table, read_table
 
@@ -225,6 +225,8 @@ def _items(table: Table, plan: dict[str, str], report: Report, media_root: str |
     good = rows.kept(columns)
     rows.done(good.height)
     if media_root is not None:
+        paths = [relative_to(Path(media_root), good[name]) for name in ("image", "audio") if name in good.columns]
+        good = good.with_columns(paths)
         check_media(table, good, plan, Path(media_root), report, "fatal" if strict else "note")
     return good.drop(ROW)
 

@@ -40,6 +40,19 @@ def is_sound(head: bytes) -> bool:
 KINDS: dict[str, tuple[str, Callable[[bytes], bool]]] = {"image": ("picture", is_picture), "audio": ("sound", is_sound)}
 
 
+def relative_to(root: Path, cells: pl.Series) -> pl.Series:
+    """Paths as they are below `root`: absolute ones that lead into it become relative, others stay."""
+    folder = os.path.abspath(root).rstrip(os.sep) + os.sep
+    texts: list[str | None] = cells.to_list()
+    below = [
+        os.path.normpath(text)[len(folder) :]
+        if text is not None and os.path.isabs(text) and os.path.normpath(text).startswith(folder)
+        else text
+        for text in texts
+    ]
+    return pl.Series(cells.name, below, dtype=pl.String)
+
+
 def check_media(
     table: Table, rows: pl.DataFrame, plan: Mapping[str, str], root: Path, report: Report, severity: Severity = "note"
 ) -> None:

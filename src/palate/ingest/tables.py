@@ -14,12 +14,13 @@ import zlib
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
 
 from palate.ingest.lines import BYTE_ORDER_MARK, BrokenQuote, Bytes, Layout, Numbers, line_at, scan
-from palate.ingest.objects import read_objects
+from palate.ingest.objects import JOINT, read_objects
 from palate.ingest.report import MAX_EXAMPLES, Example, Report
 
 # Names of columns in files are stripped, so that none of them can be this one.
@@ -221,6 +222,10 @@ def _read_parquet(path: Path, report: Report) -> Table | None:
             do="write or copy it again",
         )
         return None
+    lists = [name for name, dtype in frame.schema.items() if isinstance(dtype, pl.List) and _plain(dtype.inner)]
+    # As lists of JSON lines are.
+    joined = (pl.col(name).list.eval(pl.element().cast(pl.String)).list.join(JOINT) for name in lists)
+    frame = frame.with_columns(joined).with_columns(pl.col(name).replace("", None) for name in lists)
     nested = [
         name for name, dtype in frame.schema.items() if dtype.is_nested() or dtype.base_type() in (pl.Binary, pl.Object)
     ]
@@ -230,13 +235,17 @@ def _read_parquet(path: Path, report: Report) -> Table | None:
             file,
             f"the column is left out: its cells are {frame.schema[name]}, not plain values",
             column=name,
-            do="join lists into one string, and give nested fields columns of their own",
+            do="give nested fields columns of their own",
         )
     report.count_rows(file, frame.height, frame.height)
     if frame.height == 0:
         report.add("fatal", file, "there are columns and no rows")
         return None
     return Table(file, frame.drop(nested).with_row_index(ROW))
+
+
+def _plain(dtype: Any) -> bool:
+    return dtype == pl.String or dtype.is_numeric() or dtype in (pl.Boolean, pl.Categorical)
 
 
 def _is_text(data: Bytes, file: str, report: Report) -> bool:
