@@ -33,6 +33,13 @@ def trained(name: str, data: Dataset, seed: int = 0, preset: str = "intended", *
     return fit_model(kind, config, data, training, seed=seed, quiet=True)
 
 
+def test_a_training_that_helps_nothing_is_noted() -> None:
+    for name, rate, epochs, noted in (("bpr", 1e-12, 3, True), ("bpr", 1e-12, 1, False), ("ease", None, None, False)):
+        settings = {} if rate is None else {"learning_rate": rate, "epochs": epochs}
+        notes = trained(name, TINY, **settings).facts.get("notes", [])
+        assert any("the first validation was the best" in note for note in notes) == noted
+
+
 def planted(seed: int, *, shuffled: bool = False) -> Dataset:
     """The world of `worlds.planted` with its features, or with the same rows given to the wrong items."""
     rows, matrix = worlds.planted(seed, each=5)

@@ -55,6 +55,10 @@ class Fitted:
     facts: dict[str, Any]
 
 
+FIRST_IS_BEST = (
+    "the first validation was the best: what was learnt after it did not help, so these settings may not suit the data "
+    "(compare with popularity, try another learning rate or weight, or let palate tune look)"
+)
 # The default precision belongs to the process: who changes it is alone until it is what it was.
 _PRECISION = threading.RLock()
 
@@ -159,6 +163,8 @@ def fit_model(
         facts = {"seconds": round(time.monotonic() - start, 3)}
     facts["parameters"] = sum(value.numel() for value in model.parameters())
     notes = [*model.notes, *([] if warm_start is None else [warm_start.note(dataset)])]
+    if warm_start is None and validations > 1 and facts.get("best_epoch") == settings.evaluate_every:
+        notes.append(FIRST_IS_BEST)
     if notes:
         facts["notes"] = notes
     peak = peak_memory_mb()
