@@ -15,6 +15,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from safetensors import SafetensorError
 from torch import Tensor
 
 from palate.core import artefact
@@ -311,6 +312,21 @@ def test_tensors_come_back_to_the_last_bit_with_their_metadata(tmp_path: Path) -
     assert metadata == {"palate": json.dumps({"a": "ü"})}
     write_tensors(path, {"x": torch.zeros(1)})
     assert read_tensors(path)[1] == {}
+
+
+def test_no_tensors_are_stored_too_and_a_full_disk_is_an_os_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_tensors(tmp_path / "none.safetensors", {})
+    assert read_tensors(tmp_path / "none.safetensors") == ({}, {})
+
+    def full(*given: object) -> None:
+        raise SafetensorError("No space left on device (os error 28)")
+
+    monkeypatch.setattr(artefact, "save_file", full)
+    with pytest.raises(OSError, match="none.safetensors cannot be written: No space left"):
+        write_tensors(tmp_path / "none.safetensors", {})
+    assert read_tensors(tmp_path / "none.safetensors") == ({}, {})
 
 
 def test_tensors_that_share_memory_are_stored_each(tmp_path: Path) -> None:

@@ -165,10 +165,11 @@ def write_tensors(target: Path, tensors: Mapping[str, Tensor], metadata: Mapping
         stored[name] = plain.clone() if place in seen else plain
         seen.add(place)
     # The format keeps its entries in no particular order: as one entry they give the same bytes every time.
-    entries = {METADATA: json.dumps(dict(metadata), sort_keys=True)} if metadata else None
+    entries = {METADATA: json.dumps(dict(metadata), sort_keys=True)} if metadata else {}
     with atomic_path(target) as temporary:
         try:
-            save_file(stored, str(temporary), entries)
+            # Of no tensors and empty metadata the library makes a header that it cannot read.
+            save_file(stored, str(temporary), entries if stored or entries else None)
         except SafetensorError as error:
             raise OSError(f"{target} cannot be written: {error}") from None
 
