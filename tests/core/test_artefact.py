@@ -324,7 +324,7 @@ def test_no_tensors_are_stored_too_and_a_full_disk_is_an_os_error(
         raise SafetensorError("No space left on device (os error 28)")
 
     monkeypatch.setattr(artefact, "save_file", full)
-    with pytest.raises(OSError, match="none.safetensors cannot be written: No space left"):
+    with pytest.raises(OSError, match=r"none\.safetensors cannot be written: No space left"):
         write_tensors(tmp_path / "none.safetensors", {})
     assert read_tensors(tmp_path / "none.safetensors") == ({}, {})
 
