@@ -31,6 +31,7 @@ from palate.core.artefact import (
 )
 from palate.core.environment import environment
 from palate.core.errors import ArtefactError, ConfigError, DataError
+from palate.core.extensions import code_of
 from palate.core.places import file_name
 from palate.dataset.dataset import Dataset, Mask
 from palate.dataset.settings import SplitConfig
@@ -51,7 +52,7 @@ from palate.recommend.newitems import measure_new_items
 from palate.recommend.rerank import Rules
 from palate.recommend.topk import recommend
 from palate.train.fitting import build, fit_model
-from palate.train.warmstart import WarmStart, write_ids
+from palate.train.warmstart import WarmStart, tell_sides, write_ids
 
 __all__ = ["DataRecipe", "Recipe", "Run", "differences", "environment", "fit", "load", "resolve"]
 
@@ -137,6 +138,7 @@ def fit(
         ),
         seed=seed,
         warm_start=None if begin is None else begin.digest,
+        code=code_of(kind),
     )
     run_folder = Path(out) if out is not None else _free_folder(recipe)
     if _holds(run_folder, recipe) and (run_folder / MANIFEST).exists():
@@ -146,7 +148,7 @@ def fit(
         kind, config, data, training, seed=seed, folder=run_folder, quiet=quiet, profile=profile, warm_start=begin
     )
     write_ids(run_folder, data)
-    write_tensors(run_folder / MODEL, fitted.model.state_dict())
+    write_tensors(run_folder / MODEL, fitted.model.state_dict(), tell_sides(fitted.model, config, data))
     if isinstance(fitted.model, Recommender):
         vectors = fitted.model.embed()
         write_tensors(run_folder / EMBEDDINGS, {"user": vectors.user, "item": vectors.item})

@@ -40,6 +40,7 @@ class Recipe(Config):
     data: DataRecipe = DataRecipe()
     seed: int = Field(default=0, ge=0, description="of parameters, batches, negatives and draws")
     warm_start: str | None = Field(default=None, description="sha256 of the parameters that training began with")
+    code: str | None = Field(default=None, description="sha256 of the file of a model from outside Palate")
 
     @classmethod
     def read(cls, path: Path) -> Recipe:
@@ -54,8 +55,9 @@ class Recipe(Config):
         """As YAML."""
         values = self.model_dump(mode="json")
         # Left out where there is none, as in the runs that were made before there was such a thing.
-        if self.warm_start is None:
-            del values["warm_start"]
+        for name in ("warm_start", "code"):
+            if values[name] is None:
+                del values[name]
         return yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
 
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from palate.ingest.cells import one_unit, parse_ids, parse_ratings, parse_splits, parse_text, parse_times
+from palate.ingest.cells import is_date, one_unit, parse_ids, parse_ratings, parse_splits, parse_text, parse_times
 
 
 def test_ids_are_stripped_text_and_whole_numbers_their_decimal_text() -> None:
@@ -103,17 +103,42 @@ def test_typed_times_are_converted() -> None:
     assert parse_times(pl.Series([1.5, float("nan"), None])).bad.to_list() == [True, True, False]
 
 
+def unified(*cells: object) -> tuple[list[int | None], list[str]]:
+    column = pl.Series("t", cells, strict=False)
+    times, units = one_unit(parse_times(column).values, is_date(column))
+    return times.to_list(), units
+
+
 def test_times_of_several_units_become_those_of_the_finest() -> None:
     """A log that was joined of two: milliseconds, and ISO 8601, which is read as seconds."""
-    times = parse_times(pl.Series(["1760000000000", "2026-01-01T00:00:00Z", "", "1760000001"])).values
-    assert one_unit(times)[0].to_list() == [1_760_000_000_000, 1_767_225_600_000, None, 1_760_000_001_000]
-    assert one_unit(times)[1] == ["seconds", "milliseconds"]
-    every = pl.Series([1_700_000_000, 1_700_000_000_000, -1_700_000_000_000_000, 1_700_000_000_000_000_000])
-    assert one_unit(every)[0].abs().unique().to_list() == [1_700_000_000_000_000_000]
-    assert one_unit(every)[1] == ["seconds", "milliseconds", "microseconds", "nanoseconds"]
-    plain = pl.Series([0, -1, None, 99_999_999_999])
-    assert one_unit(plain)[0].to_list() == plain.to_list()
-    assert one_unit(plain)[1] == ["seconds"]
+    times, units = unified("1760000000000", "2026-01-01T00:00:00Z", "", "1760000001")
+    assert times == [1_760_000_000_000, 1_767_225_600_000, None, 1_760_000_001_000]
+    assert units == ["seconds", "milliseconds"]
+    times, units = unified(1_700_000_000, 1_700_000_000_000, 1_700_000_000_000_000, 1_700_000_000_000_000_000)
+    assert set(times) == {1_700_000_000_000_000_000}
+    assert units == ["seconds", "milliseconds", "microseconds", "nanoseconds"]
+
+
+@pytest.mark.parametrize(
+    "cells",
+    [
+        ("2020-01-01", "2024-05-05", "9999-12-31"),
+        (0, 50_000_000_000, 99_000_000_000, 120_000_000_000),
+        (60_000_000_000, 630_000_000_000, 1_700_000_000_000),
+        (50_000_000_000, 10**17),
+        (-1, 0, 99_999_999_999),
+        ("2020-01-01", "9999-12-31", "1760000000000000000"),
+    ],
+)
+def test_no_order_is_lost_by_units(cells: tuple[object, ...]) -> None:
+    """Dates far away, counters that are no times, and times before 1990 beside later ones."""
+    times, _ = unified(*cells)
+    known = [time for time in times if time is not None]
+    given = parse_times(pl.Series("t", cells, strict=False)).values.to_list()
+    if all(isinstance(cell, int) for cell in cells):
+        assert known == given
+    order = [0, 2, 1] if "1760000000000000000" in cells else list(range(len(cells)))
+    assert sorted(range(len(known)), key=known.__getitem__) == order
 
 
 def test_splits_know_the_usual_words_and_numbers() -> None:

@@ -159,6 +159,14 @@ def test_parquet_rows_are_checked_like_text(tmp_path: Path) -> None:
     assert {problem.unit for problem in report.of("dropped")} == {"row"}
 
 
+def test_lists_of_ids_are_refused(tmp_path: Path) -> None:
+    """A log of sequences, a row for each user: joined, each list would be an item of its own."""
+    path = tmp_path / "a.parquet"
+    pl.DataFrame({"user_id": ["a", "b"], "item_id": [["x", "y"], ["y"]]}).write_parquet(path)
+    with pytest.raises(DataError, match="item_id is one value, and the cells here are lists"):
+        import_tables(path)
+
+
 def test_a_nested_id_column_is_missing_and_said_to_be_nested(tmp_path: Path) -> None:
     path = tmp_path / "a.parquet"
     pl.DataFrame({"user_id": [[["a"]]], "item_id": ["x"]}).write_parquet(path)

@@ -80,6 +80,15 @@ def test_absolute_paths_into_the_items_folder_are_kept_relative(shop: tuple[Path
     assert [problem.count for problem in report.of("note") if "leads out" in problem.what] == [1]
 
 
+def test_a_folder_that_is_named_through_a_link_is_the_same_folder(shop: tuple[Path, Path], tmp_path: Path) -> None:
+    folder, link = shop[1].parent, tmp_path / "link"
+    link.symlink_to(folder)
+    shop[0].write_text("user_id,item_id\na,i0\n")
+    for items, base in ((link / "items.csv", folder), (folder / "items.csv", link), (link / "items.csv", link)):
+        (folder / "items.csv").write_text(f"item_id,image\ni0,{base / 'good.png'}\n")
+        assert import_tables(shop[0], items)[0].items["image"].to_list() == ["good.png"]
+
+
 def test_strict_refuses_what_the_default_notes(shop: tuple[Path, Path]) -> None:
     with pytest.raises(DataError, match="no picture, by its first bytes"):
         import_tables(*shop, strict=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 import pytest
 import torch
 from torch import Tensor
@@ -12,6 +13,7 @@ from torch import Tensor
 import worlds
 from palate.core.errors import ConfigError, DataError
 from palate.encode.features import Features
+from palate.experiment import fit, load
 from palate.models import MODELS, Embeddings
 from palate.models.classical.contentknn import ContentKNN
 from palate.models.crmman import CRMMAN
@@ -21,6 +23,7 @@ from palate.models.vbpr import VBPR
 from palate.recommend.bundle import Bundle
 from palate.recommend.colditem import Modality, Regression, aligned, with_cold_items
 from palate.recommend.contentpaths import Group, NeighbourPath
+from palate.recommend.forms import Vectors
 from recommend import trained
 
 VECTORS = [name for name in trained.NAMES if trained.bundle(name).facts.form == "vectors"]
@@ -227,3 +230,23 @@ def test_content_that_does_not_fit_is_refused(content: dict[str, Features], word
 
 def test_every_model_with_a_way_from_content_is_tested_here() -> None:
     assert {name for name in trained.NAMES if MODELS[name].modal} == {*OWN, "contentknn", "bm3", "lgmrec"}
+
+
+def test_crmman_still_folds_in_exactly_what_training_gave(tmp_path: Path) -> None:
+    """Items that were only rated low are no positives, but dislikes that it learnt from: they stay where they are."""
+    rows = worlds.interactions(users=60, items=40, least=2, most=8, seed=1)
+    low = pl.col("item_id").is_in([f"i{number}" for number in range(6)])
+    rows = rows.with_columns(rating=pl.when(low).then(1.0).otherwise(pl.col("rating")))
+    folder = worlds.stored(tmp_path / "catalogue", worlds.catalogue(rows, items=43), missing=())
+    settings = {"dim": 8, "epochs": 1, "batch_size": 64}
+    run = fit("crmman", load(folder, split="user-time"), settings=settings, out=tmp_path / "run", quiet=True)
+    assert run.data.dislikes is not None
+    unliked = run.data.positives["train"].transpose().lengths == 0
+    disliked = run.data.dislikes.transpose().lengths > 0
+    assert (unliked & disliked).any()
+    made = run.bundle()
+    assert made.facts.placed == int((unliked & ~disliked).sum()) >= 3
+    vectors = made.fold_rows(made.liked, made.disliked).vectors
+    assert vectors is not None
+    assert isinstance(made.form, Vectors)
+    assert torch.allclose(vectors, made.form.user, atol=1e-6)

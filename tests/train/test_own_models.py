@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -13,17 +14,19 @@ import torch
 
 import worlds
 from palate.core.artefact import read_tensors
-from palate.core.errors import ConfigError, TrainingError
+from palate.core.errors import ArtefactError, ConfigError, DataError, TrainingError
 from palate.core.extensions import VARIABLE, import_files, name_files
 from palate.core.seeds import Draws
 from palate.dataset.dataset import Dataset
 from palate.experiment import fit, load
 from palate.ingest.catalogue import Catalogue
 from palate.models import MODELS, Batch, Embeddings
+from palate.recipe import resolve
 from palate.recommend.explain import explain_to
 from palate.recommend.forgetting import forget
 from palate.study.verify import verify
-from palate.train.warmstart import WarmStart, sides_of
+from palate.train.fitting import build
+from palate.train.warmstart import WarmStart, sides_of, tell_sides
 
 OWN = Path(__file__).parents[1] / "own.py"
 SMALL = {"epochs": 2, "batch_size": 64}
@@ -40,31 +43,42 @@ def world(users: int = 30, items: int = 25, seed: int = 0) -> Dataset:
     return worlds.dataset(worlds.catalogue(rows, items=items), {}, split="random", seed=seed)
 
 
-def tables(users: int, items: int) -> dict[str, torch.Tensor]:
-    shapes = {"u.weight": (users, 4), "i": (items, 4), "user_gate": (4, 4), "bias": (4,), "scale": ()}
-    return {name: torch.zeros(shape) for name, shape in shapes.items()}
+def told(users: int, items: int, **settings: int) -> dict[str, str | None]:
+    """What is stored of the tables of `Own`, and of some others, by a run on so many users and items."""
+    data = world(users, items)
+    assert (len(data.users), len(data.items)) == (users, items)
+    kind, config, _ = resolve("own", settings=settings)
+    model = build(kind, config, data.inputs(), 0, "float32")
+    for name, shape in MORE.items():
+        model.register_buffer(name, torch.zeros([{"U": users, "I": items}.get(part, part) for part in shape]))
+    model.register_buffer("joint", torch.zeros(users + items, 4))
+    return json.loads(tell_sides(model, config, data)["sides"])
 
 
-def ids(users: int, items: int) -> dict[str, pl.Series]:
-    return {"user": pl.Series(map(str, range(users))), "item": pl.Series(map(str, range(items)))}
+MORE = {"turned": (4, "I"), "padded": (31, 4), "item_weight": ("I",), "scale": (), "small": (7, 4)}
 
 
 def test_whose_a_row_is_follows_from_how_many_there_are() -> None:
-    sides = sides_of(MODELS["own"], tables(30, 25), ids(30, 25), where="here")
-    assert sides == {"u.weight": "user", "i": "item", "user_gate": None, "bias": None, "scale": None}
+    assert told(30, 25) == {
+        "u.weight": "user", "i": "item", "item_weight": "item", "user_gate": None, "bias": None, "scale": None,
+        "small": None, "turned": "unknown", "padded": "unknown", "joint": "unknown",
+    }  # fmt: skip
 
 
 def test_names_decide_where_users_and_items_are_as_many() -> None:
-    named = {"user_table": torch.zeros(30, 4), "item_table": torch.zeros(30, 4), "bias": torch.zeros(30)}
-    assert list(sides_of(MODELS["own"], named, ids(30, 30), where="here").values()) == ["user", "item", "item"]
+    found = told(30, 30)
+    assert (found["item_weight"], found["u.weight"], found["i"]) == ("item", "unknown", "unknown")
 
 
-@pytest.mark.parametrize(
-    ("tensors", "users", "items"), [(tables(30, 30), 30, 30), ({"turned": torch.zeros(4, 30)}, 30, 25)]
-)
-def test_what_cannot_be_told_is_refused(tensors: dict[str, torch.Tensor], users: int, items: int) -> None:
-    with pytest.raises(ConfigError, match="it cannot be told whether"):
-        sides_of(MODELS["own"], tensors, ids(users, items), where="here")
+def test_a_setting_of_the_same_number_leaves_it_unknown() -> None:
+    found = told(30, 25, dim=30)
+    assert (found["u.weight"], found["user_gate"], found["bias"], found["i"]) == ("unknown",) * 3 + ("item",)
+
+
+@pytest.mark.parametrize("metadata", [{}, {"sides": "[]"}, {"sides": '{"other": null}'}])
+def test_what_is_not_stored_is_not_guessed(metadata: dict[str, str]) -> None:
+    with pytest.raises(ArtefactError, match="not stored whose rows"):
+        sides_of(MODELS["own"], {"i": torch.zeros(25, 4)}, metadata, where="here")
 
 
 def test_the_rows_of_somebody_who_is_forgotten_are_gone(tmp_path: Path) -> None:
@@ -79,6 +93,10 @@ def test_the_rows_of_somebody_who_is_forgotten_are_gone(tmp_path: Path) -> None:
     assert all(torch.equal(after[name], before[name]) for name in before if name != "u.weight")
     again = load(folder, split="random")
     fit("own", again, settings=SMALL, out=tmp_path / "next", quiet=True, warm_start=run.folder)
+    # One after the other, past the point where users are as many as items.
+    for user in ("u1", "u2", "u3", "u4", "u5", "u6"):
+        forget([run.folder], users=[user])
+    assert len(read_tensors(run.folder / "model.safetensors")[0]["u.weight"]) == 23
 
 
 def test_nothing_is_forgotten_where_a_run_cannot_forget(tmp_path: Path) -> None:
@@ -89,6 +107,9 @@ def test_nothing_is_forgotten_where_a_run_cannot_forget(tmp_path: Path) -> None:
     assert len(run.data.users) == len(run.data.items)
     with pytest.raises(ConfigError, match="it cannot be told whether"):
         forget([folder, run.folder], users=["u7"])
+    # A run that does not know somebody is in nobody's way.
+    with pytest.raises(DataError, match="no user 'nobody'"):
+        forget([run.folder], users=["nobody"])
     assert "u7" in Catalogue.load(folder).interactions["user_id"].to_list()
     assert {check.name: check.outcome for check in verify(run).checks}["row numbers"] == "not checked"
 
@@ -155,6 +176,29 @@ def test_files_that_are_none_and_files_that_fail_are_named_with_their_line(tmp_p
         import_files({VARIABLE: str(OWN)})
 
 
+def test_a_file_that_is_named_twice_is_imported_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(MODELS, "_entries", {})
+    (tmp_path / "link.py").symlink_to(OWN)
+    environment = {VARIABLE: str(tmp_path / "link.py")}
+    name_files([OWN, tmp_path / ".." / tmp_path.name / "link.py"], environment)
+    import_files(environment)
+    assert list(MODELS) == ["own"]
+
+
+def test_a_run_of_other_code_is_another_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(MODELS, "_entries", {})
+    file = tmp_path / "mine.py"
+    for text in (OWN.read_text(), OWN.read_text() + "# another loss\n"):
+        monkeypatch.setattr(MODELS, "_entries", {})
+        file.write_text(text)
+        import_files({VARIABLE: str(file)})
+        if text.endswith("loss\n"):
+            with pytest.raises(ArtefactError, match="differ in: code"):
+                fit("own", world(), settings=SMALL, out=tmp_path / "run", quiet=True)
+        else:
+            fit("own", world(), settings=SMALL, out=tmp_path / "run", quiet=True)
+
+
 def test_a_comparison_in_several_processes_knows_it(tmp_path: Path) -> None:
     folder = worlds.stored(tmp_path / "catalogue", worlds.catalogue())
     command = [sys.executable, "-m", "palate", "--threads", "1", "--models", str(OWN), "compare", "own", "popularity"]
@@ -168,5 +212,10 @@ def test_a_comparison_in_several_processes_knows_it(tmp_path: Path) -> None:
     assert len(pl.read_parquet(tmp_path / "found" / "results.parquet").filter(pl.col("model") == "own")) >= 2
     # Without the option its runs are not understood, and the message says what to do.
     run = next((tmp_path / "found" / "runs" / "own").rglob("manifest.json")).parent
-    told = worlds.palate("recommend", run, "--all", "-o", tmp_path / "all.parquet", "--data", folder)
-    assert told.code == 0
+    words = ["-m", "palate", "evaluate", str(run)]
+    ended = subprocess.run(
+        [sys.executable, *words], capture_output=True, text=True, check=False, timeout=300, env=environment
+    )
+    assert ended.returncode == 1
+    assert "unknown model 'own'" in ended.stderr
+    assert "--models FILE.py" in ended.stderr

@@ -73,7 +73,6 @@ def refresh(
     """Take new interactions into a bundle without training: their users, and new ones, are folded in anew."""
     from palate.core.config import read_assignments
     from palate.core.errors import ConfigError
-    from palate.encode.features import some
     from palate.ingest.columns import ColumnNames
     from palate.ingest.folders import import_data
     from palate.recommend.bundle import Bundle, refuse_stranger
@@ -87,15 +86,17 @@ def refresh(
     known = Bundle.load(bundle)
     chosen = None if events is None else read_assignments(events.split(","))
     found = import_data(interactions, columns=names, events=chosen, name=interactions.stem)
-    strange = sorted(set(found.catalogue.interactions["event"].drop_nulls()) - set(known.facts.kinds))
-    if chosen is None and known.facts.kinds and strange:
+    given = sorted(set(found.catalogue.interactions["event"].drop_nulls()))
+    if chosen is None and known.facts.kinds and given:
         found = import_data(
             interactions, columns=names, events=dict.fromkeys(known.facts.kinds, 1), name=interactions.stem
         )
     if found.report.text():
         print(found.report.text())
-    if chosen is None and strange and not known.facts.kinds:
-        print(f"note: the bundle was made of no kinds of event, so all count: {some(strange)} (--events chooses)")
+    if chosen is None and given and not known.facts.kinds:
+        why = "was made of events of no kind" if known.facts.kinds == () else "does not say what kinds it was made of"
+        listed = f"{', '.join(given[:5])}{' and others' if len(given) > 5 else ''}"
+        print(f"note: events of all kinds count ({listed}), for the bundle {why}; --events chooses")
     rows = found.catalogue.interactions
     present = [name for name in ("rating", "timestamp") if rows[name].null_count() < rows.height]
     done = run_refresh(known, rows.select("user_id", "item_id", *present))

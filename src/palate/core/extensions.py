@@ -10,9 +10,10 @@ import importlib.util
 import os
 import sys
 import traceback
-from collections.abc import Iterable, MutableMapping
+from collections.abc import Iterable, Mapping, MutableMapping
 from pathlib import Path
 
+from palate.core.artefact import sha256_of
 from palate.core.errors import ConfigError, PalateError
 
 VARIABLE = "PALATE_MODELS"
@@ -24,24 +25,35 @@ def name_files(files: Iterable[Path], environment: MutableMapping[str, str]) -> 
     Raises:
         ConfigError: for what is no Python file.
     """
-    named = [name for name in environment.get(VARIABLE, "").split(os.pathsep) if name]
-    for file in files:
-        if file.suffix != ".py" or not file.is_file():
-            raise ConfigError("there is no Python file here", where=str(file), do="--models takes one .py file each")
-        if str(file.resolve()) not in named:
-            named.append(str(file.resolve()))
+    named = _named(environment)
+    for file in map(Path, files):
+        path = file.resolve()
+        if path.suffix != ".py" or not path.is_file() or os.pathsep in str(path):
+            do = f"name one .py file, without '{os.pathsep}' in its path"
+            raise ConfigError("there is no Python file here", where=str(file), do=do)
+        named.append(path)
     if named:
-        environment[VARIABLE] = os.pathsep.join(named)
+        environment[VARIABLE] = os.pathsep.join(map(str, dict.fromkeys(named)))
 
 
-def import_files(environment: MutableMapping[str, str]) -> None:
-    """Import the files that the environment names.
+def import_files(environment: Mapping[str, str]) -> None:
+    """Import the files that the environment names, each once.
 
     Raises:
         ConfigError: when one is not there, or ends in an error.
     """
-    for number, name in enumerate(filter(None, environment.get(VARIABLE, "").split(os.pathsep))):
-        _import(Path(name), f"own_models_{number}_{Path(name).stem}")
+    for number, file in enumerate(dict.fromkeys(_named(environment))):
+        _import(file, f"own_models_{number}_{file.stem}")
+
+
+def code_of(kind: type) -> str | None:
+    """The sha256 of the file of a class from outside Palate; None for Palate's own, and where there is no file."""
+    file = getattr(sys.modules.get(kind.__module__), "__file__", None)
+    return None if file is None or kind.__module__.startswith("palate.") else sha256_of(Path(file))
+
+
+def _named(environment: Mapping[str, str]) -> list[Path]:
+    return [Path(name).resolve() for name in environment.get(VARIABLE, "").split(os.pathsep) if name]
 
 
 def _import(file: Path, name: str) -> None:

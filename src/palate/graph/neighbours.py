@@ -66,7 +66,7 @@ def nearest(
 def _unit_rows(matrix: NDArray[np.float32], chosen: NDArray[np.int64]) -> Tensor:
     """The chosen rows at unit length, in torch's default precision; no other copy of them is made."""
     unit = torch.empty(len(chosen), matrix.shape[1])
-    step = max(1, CELLS // matrix.shape[1])
+    step = max(1, CELLS // max(1, matrix.shape[1]))
     for start in range(0, len(chosen), step):
         block = torch.tensor(matrix[chosen[start : start + step]], dtype=unit.dtype)
         unit[start : start + step] = F.normalize(block, dim=1)

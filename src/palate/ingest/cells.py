@@ -15,8 +15,11 @@ SPLITS = {
     "test": "test", "testing": "test", "2": "test",
 }  # fmt: skip
 
-# Units of time, and from what size on a number counts in them: as seconds it would be beyond the year 5000, and so on.
-UNITS = (("seconds", 0), ("milliseconds", 10**11), ("microseconds", 10**14), ("nanoseconds", 10**17))
+# What a number of each unit counts in a second, and the years in which a time is believed to be of that unit.
+UNITS = (("seconds", 1), ("milliseconds", 10**3), ("microseconds", 10**6), ("nanoseconds", 10**9))
+BELIEVED = (631_152_000, 4_102_444_800)  # 1990 to 2100
+# Above this a count of seconds is beyond the year 5000.
+FINER_FROM = 100_000_000_000
 EXACT_FLOAT = 2**53
 
 ISO_8601 = (
@@ -98,20 +101,43 @@ def parse_times(column: pl.Series) -> Cells:
     return Cells(values.alias(column.name), empty, values.is_null() & ~empty)
 
 
-def one_unit(times: pl.Series) -> tuple[pl.Series, list[str]]:
+def is_date(column: pl.Series) -> pl.Series:
+    """Which cells say a date, whose unit is known, and not a number."""
+    if column.dtype.base_type() in (pl.Date, pl.Datetime):
+        return pl.repeat(True, len(column), eager=True)
+    if column.dtype != pl.String:
+        return pl.repeat(False, len(column), eager=True)
+    return column.cast(pl.Float64, strict=False).is_null()
+
+
+def one_unit(times: pl.Series, dates: pl.Series) -> tuple[pl.Series, list[str]]:
     """Times in the finest unit that occurs among them, and the units that occur, the finest last.
 
+    Numbers are of a unit by which they lie between 1990 and 2100. Where one lies there by none, all times stay as they
+    are, and no unit is told unless all are dates.
+
     Args:
-        times: Int64, as `parse_times` gives them: whole numbers are what they were in the file, so a file that has
-            milliseconds beside ISO 8601 has times of two units.
+        times: Int64, as `parse_times` gives them: dates in seconds, numbers as they were.
+        dates: which of them are dates.
     """
-    size = times.abs()
-    least = [number for _, number in UNITS[1:]]
-    unit = sum(((size >= number).cast(pl.Int64) for number in least[1:]), (size >= least[0]).cast(pl.Int64))
-    occurring: list[int] = unit.drop_nulls().unique().sort().to_list()
+    if not (times.abs() >= FINER_FROM).any():
+        return times, ["seconds"] if len(times) else []
+    unit = pl.select(pl.lit(None, pl.Int64)).to_series().new_from_index(0, len(times))
+    for place, (_, count) in enumerate(UNITS):
+        fits = times.is_between(BELIEVED[0] * count, BELIEVED[1] * count)
+        unit = pl.select(pl.when(fits).then(place).otherwise(unit)).to_series()
+    unit = pl.select(pl.when(dates).then(0).otherwise(unit)).to_series()
+    present = times.is_not_null()
+    if (unit.is_null() & present).any():
+        return times, []
+    occurring: list[int] = unit.filter(present).unique().sort().to_list()
+    finest = UNITS[occurring[-1]][1]
     if len(occurring) > 1:
-        factors = {place: 1000 ** (occurring[-1] - place) for place in occurring}
-        times = times * unit.replace_strict(factors, return_dtype=pl.Int64)
+        # Dates far away stop at what can be counted.
+        most = (2**63 - 1) // finest
+        factors = {place: finest // UNITS[place][1] for place in occurring}
+        kept = pl.select(pl.when(unit == 0).then(times.clip(-most, most)).otherwise(times)).to_series()
+        times = (kept * unit.replace_strict(factors, default=1, return_dtype=pl.Int64)).alias(times.name)
     return times, [UNITS[place][0] for place in occurring]
 
 

@@ -127,6 +127,12 @@ def resolve(
         else:
             _by_alias(table, wanted, key, found, report)
     _refuse_double_use(table, found, report)
+    for key in (*wanted.required, "rating", "timestamp", "event", "split"):
+        if found.get(key) in table.lists:
+            report.add(
+                "fatal", table.file, f"{key} is one value, and the cells here are lists", column=found[key],
+                do="write a row for each value",
+            )  # fmt: skip
     return found
 
 

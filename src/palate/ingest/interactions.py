@@ -7,12 +7,15 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from palate.ingest.cells import Cells, one_unit, parse_ratings, parse_splits, parse_text, parse_times
+from palate.ingest.cells import Cells, is_date, one_unit, parse_ratings, parse_splits, parse_text, parse_times
 from palate.ingest.events import keep_chosen, strongest
 from palate.ingest.filters import repeated_pairs
 from palate.ingest.inspection import Inspection
 from palate.ingest.report import Report
 from palate.ingest.tables import ROW, Table
+
+# Whether a time was written as a date.
+DATES = "(date)"
 
 
 @dataclass(frozen=True)
@@ -46,9 +49,9 @@ def read_interactions(
     shared = [name for name in frames[0].columns if all(name in frame.columns for frame in frames)]
     for part, frame in zip(parts, frames, strict=True):
         for name in frame.columns:
-            if name not in shared:
+            if name not in shared and name != DATES:
                 report.add("note", part.table.file, f"{name} is left out: not every file has it")
-    together = pl.concat([frame.select(shared) for frame in frames])
+    together = _in_one_unit(pl.concat([frame.select(shared) for frame in frames]), parts, report)
     if events is None:
         again = repeated_pairs(together)
     else:
@@ -60,6 +63,22 @@ def read_interactions(
         kept.append(_once(part, together.slice(*own), again.slice(*own), events, report))
         start += frame.height
     return pl.concat(kept).drop(ROW)
+
+
+def _in_one_unit(together: pl.DataFrame, parts: Sequence[Part], report: Report) -> pl.DataFrame:
+    """The rows of all parts with their times in one unit, and a note where that is not seconds."""
+    if "timestamp" not in together.columns:
+        return together.drop(DATES, strict=False)
+    times, units = one_unit(together["timestamp"], together[DATES])
+    if units != ["seconds"] and len(together):
+        *coarser, finest = units or ["numbers of no known unit"]
+        what = f"these times look like {finest}; they are kept as they are"
+        if coarser:
+            what = f"some of these times look like {finest}, others like {' or '.join(coarser)}; all are made {finest}"
+        first = parts[0]
+        what += ", and only their order is used"
+        report.add("note", first.table.file, what, column=first.plan["timestamp"])
+    return together.with_columns(times.alias("timestamp")).drop(DATES)
 
 
 def _once(
@@ -111,19 +130,9 @@ def _checked(
     if "timestamp" in plan:
         cells = parse_times(table.frame[plan["timestamp"]])
         do = "write whole seconds since 1970, or ISO 8601 such as 1998-04-22T18:30:00Z"
-        times = rows.parsed(plan["timestamp"], cells, "timestamp", "not a time", do)
-        if times is not None:
-            times, units = one_unit(times)
-            *coarser, finest = units or ["seconds"]
-            what = f"these times look like {finest}; they are kept as they are"
-            if coarser:
-                what = (
-                    f"some of these times look like {finest}, others like {' or '.join(coarser)}; all are made {finest}"
-                )
-            if units != ["seconds"]:
-                what += ", and only their order is used"
-                report.add("note", table.file, what, column=plan["timestamp"])
-        columns["timestamp"] = times
+        columns["timestamp"] = rows.parsed(plan["timestamp"], cells, "timestamp", "not a time", do)
+        if columns["timestamp"] is not None:
+            columns[DATES] = is_date(table.frame[plan["timestamp"]])
     if "event" in plan:
         columns["event"] = parse_text(table.frame[plan["event"]])
     if "split" in plan:

@@ -42,15 +42,18 @@ KINDS: dict[str, tuple[str, Callable[[bytes], bool]]] = {"image": ("picture", is
 
 def relative_to(root: Path, cells: pl.Series) -> pl.Series:
     """Paths as they are below `root`: absolute ones that lead into it become relative, others stay."""
-    folder = os.path.abspath(root).rstrip(os.sep) + os.sep
+    folders = {os.path.join(path, "") for path in (os.path.abspath(root), os.path.realpath(root))}
+
+    def below(cell: str | None) -> str | None:
+        if cell is None or not os.path.isabs(cell):
+            return cell
+        # Its own folder may be named through a link.
+        paths = (os.path.normpath(cell), os.path.join(os.path.realpath(os.path.dirname(cell)), os.path.basename(cell)))
+        inner = [path[len(folder) :] for path in paths for folder in folders if path.startswith(folder)]
+        return Path(inner[0]).as_posix() if inner else cell
+
     texts: list[str | None] = cells.to_list()
-    below = [
-        os.path.normpath(text)[len(folder) :]
-        if text is not None and os.path.isabs(text) and os.path.normpath(text).startswith(folder)
-        else text
-        for text in texts
-    ]
-    return pl.Series(cells.name, below, dtype=pl.String)
+    return pl.Series(cells.name, [below(text) for text in texts], dtype=pl.String)
 
 
 def check_media(

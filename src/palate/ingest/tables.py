@@ -14,7 +14,6 @@ import zlib
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import polars as pl
@@ -46,12 +45,14 @@ class Table:
         frame: its columns, and `ROW`, the number of each row, counted from 0.
         layout: where its rows stand in delimited text, or None.
         lines: the line of each row of JSON lines, or None. With neither, the rows are those of Parquet.
+        lists: columns of Parquet whose cells were lists of words, and are joined.
     """
 
     file: str
     frame: pl.DataFrame
     layout: Layout | None = None
     lines: Numbers | None = None
+    lists: frozenset[str] = frozenset()
 
     @property
     def unit(self) -> str:
@@ -198,7 +199,7 @@ def _read_jsonl(data: bytes, file: str, report: Report) -> Table | None:
             column=name,
             count=len(cells),
             examples=[Example(line, value) for line, value in cells[:MAX_EXAMPLES]],
-            do="give nested fields columns of their own",
+            do="join lists into one string, and give nested fields columns of their own",
         )
     if "" in found.columns:
         report.add("note", file, "columns without a name are left out")
@@ -222,10 +223,10 @@ def _read_parquet(path: Path, report: Report) -> Table | None:
             do="write or copy it again",
         )
         return None
-    lists = [name for name, dtype in frame.schema.items() if isinstance(dtype, pl.List) and _plain(dtype.inner)]
-    # As lists of JSON lines are.
-    joined = (pl.col(name).list.eval(pl.element().cast(pl.String)).list.join(JOINT) for name in lists)
-    frame = frame.with_columns(joined).with_columns(pl.col(name).replace("", None) for name in lists)
+    # Lists of words become one cell, as in JSON lines.
+    lists = [name for name, dtype in frame.schema.items() if _is_list_of_words(dtype)]
+    words = (pl.col(name).cast(pl.List(pl.String)).list.join(JOINT) for name in lists)
+    frame = frame.with_columns(words).with_columns(pl.col(name).replace("", None) for name in lists)
     nested = [
         name for name, dtype in frame.schema.items() if dtype.is_nested() or dtype.base_type() in (pl.Binary, pl.Object)
     ]
@@ -241,11 +242,11 @@ def _read_parquet(path: Path, report: Report) -> Table | None:
     if frame.height == 0:
         report.add("fatal", file, "there are columns and no rows")
         return None
-    return Table(file, frame.drop(nested).with_row_index(ROW))
+    return Table(file, frame.drop(nested).with_row_index(ROW), lists=frozenset(lists))
 
 
-def _plain(dtype: Any) -> bool:
-    return dtype == pl.String or dtype.is_numeric() or dtype in (pl.Boolean, pl.Categorical)
+def _is_list_of_words(dtype: pl.DataType) -> bool:
+    return isinstance(dtype, pl.List | pl.Array) and dtype.inner.base_type() in (pl.String, pl.Categorical, pl.Enum)
 
 
 def _is_text(data: Bytes, file: str, report: Report) -> bool:

@@ -189,8 +189,8 @@ class Classical(Model):
     def items(self) -> int:
         """Number of items."""
 
-    def scorer(self) -> Classical:
-        """The model itself."""
+    def scorer(self) -> Scorer:
+        """The model itself, or vectors where it has them."""
         return self
 
 

@@ -97,7 +97,9 @@ class Facts(Config):
     name: str = Field(default="", description="of the catalogue")
     recipe: dict[str, Any] = Field(default={}, description="of the run")
     fingerprint: str = Field(default="", description="of the data set")
-    kinds: tuple[str, ...] = Field(default=(), max_length=MOST_KINDS, description="kinds of event that it came of")
+    kinds: tuple[str, ...] | None = Field(
+        default=None, max_length=MOST_KINDS, description="kinds of event that it came of; null: not known"
+    )
     events: int = Field(default=0, ge=0, description="interactions that were added since (`palate refresh`)")
     palate: str = Field(default="", description="version that made it")
 

@@ -76,9 +76,13 @@ def bundle_of(
     if isinstance(scorer, Embeddings):
         embeddings = Embeddings(scorer.user.float(), scorer.item.float())
         if path is not None:
-            readable, cold = content | dataset.features, np.flatnonzero(liked.transpose().lengths == 0)
-            embeddings = with_cold_items(embeddings, path, readable, cold)
-            placed = len(described_by(path, readable, cold))
+            unlearnt = liked.transpose().lengths == 0
+            if isinstance(model, CRMMAN) and dataset.dislikes is not None:
+                # It learns from dislikes too, and folds histories in by the vectors that these items then have.
+                unlearnt &= dataset.dislikes.transpose().lengths == 0
+            readable = content if isinstance(path, Regression) else dataset.features
+            cold = described_by(path, readable, np.flatnonzero(unlearnt))
+            embeddings, placed = with_cold_items(embeddings, path, readable, cold), len(cold)
         folding: FoldIn
         if isinstance(model, CRMMAN):
             folding = set_attention(copy.deepcopy(model).float(), embeddings.item)
@@ -114,10 +118,10 @@ def bundle_of(
     return Bundle(facts, form, dataset.users, dataset.items, item_table(dataset), liked, disliked, seen, kept, path)
 
 
-def _kinds(dataset: Dataset) -> tuple[str, ...]:
-    """The kinds of event of the catalogue; none where it has none, or so many that they are no kinds."""
+def _kinds(dataset: Dataset) -> tuple[str, ...] | None:
+    """The kinds of event of the catalogue; None where they are so many that they are no kinds."""
     found = dataset.catalogue.interactions["event"].drop_nulls().unique()
-    return () if len(found) > MOST_KINDS else tuple(sorted(found))
+    return None if len(found) > MOST_KINDS else tuple(sorted(found))
 
 
 def check_choice(kind: str, value: str, valid: tuple[str, ...]) -> None:

@@ -76,7 +76,7 @@ def forget(places: Collection[Path], users: Collection[str] = (), items: Collect
     """
     for place in places:
         if _kind(Path(place)) == "run":
-            open_run(Path(place))
+            open_run(Path(place), set(users), set(items))
     done = [_cleared(_forget_in(Path(place), set(users), set(items))) for place in places]
     for kind, wanted, found in (
         ("user", users, {name for one in done for name in one.users}),
@@ -185,11 +185,18 @@ def without(bundle: Bundle, users: Collection[str], items: Collection[str]) -> B
     kept_users, kept_items = _kept(bundle.users, users), _kept(bundle.items, items)
     lists = {name: _part(getattr(bundle, name), kept_users, kept_items) for name in ("liked", "disliked", "seen")}
     form = _form(bundle.form, kept_users, kept_items, lists["liked"])
+    # Of the items that are left, at most those that nobody is known to like were placed.
+    unliked = int((lists["liked"].transpose().lengths == 0).sum())
     features = {name: value.take(kept_items) for name, value in bundle.features.items()}
-    stored = len(form.values) if isinstance(form, Weights) else 0
+    facts = {
+        "users": len(kept_users),
+        "items": len(kept_items),
+        "stored": len(form.values) if isinstance(form, Weights) else 0,
+        "placed": min(bundle.facts.placed, unliked),
+    }
     return dataclasses.replace(
         bundle,
-        facts=bundle.facts.override({"users": len(kept_users), "items": len(kept_items), "stored": stored}),
+        facts=bundle.facts.override(facts),
         form=form,
         users=Vocabulary("user", bundle.users.ids.gather(kept_users)),
         items=Vocabulary("item", bundle.items.ids.gather(kept_items)),

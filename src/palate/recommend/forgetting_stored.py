@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -130,29 +131,52 @@ def _carry_files(folder: Path, into: Path, skipped: Iterable[str], within: Itera
             shutil.copy2(path, into / name)
 
 
-def open_run(
-    folder: Path,
-) -> tuple[Mapping[str, Any], dict[Side, pl.Series], dict[str, tuple[torch.Tensor, Side | None]] | None]:
-    """What forgetting has to know of a run: its manifest, the ids of its rows, and its parameters.
+@dataclass(frozen=True)
+class Opened:
+    """What forgetting has to know of a run.
+
+    Attributes:
+        manifest: its facts.
+        ids: of its rows.
+        tensors: its parameters; empty for a model that is fitted in one pass.
+        sides: whose rows each of them has.
+        metadata: stored with them.
+    """
+
+    manifest: Mapping[str, Any]
+    ids: dict[Side, pl.Series]
+    tensors: Mapping[str, torch.Tensor] = field(default_factory=dict[str, torch.Tensor])
+    sides: Mapping[str, Side | None] = field(default_factory=dict[str, Side | None])
+    metadata: Mapping[str, str] = field(default_factory=dict[str, str])
+
+    def gone(self, side: Side, names: set[str]) -> tuple[str, ...]:
+        """Those of `names` that it knows."""
+        return tuple(sorted(names & set(self.ids[side])))
+
+
+def open_run(folder: Path, users: set[str], items: set[str]) -> Opened | None:
+    """Open a run to forget in it, before anything is written.
 
     Returns:
-        Of each parameter its values and whose rows they are; None for a model that is fitted in one pass.
+        None when it knows none of these users and items.
 
     Raises:
         ArtefactError: when it is damaged, not finished, or does not say which row belongs to whom.
-        ConfigError: when its model is unknown, or does not say so of a parameter.
+        ConfigError: when its model is unknown, or whose rows a parameter has.
     """
     if (folder / "checkpoint").exists():
         raise ArtefactError(
             "this run has a checkpoint, from which it may go on", where=str(folder), do="finish it, or delete it"
         )
-    manifest = read_manifest(folder, "run", 1)
-    ids, kind = read_ids(folder), MODELS[str(manifest["model"])]
+    found = Opened(read_manifest(folder, "run", 1), read_ids(folder))
+    if not found.gone("user", users) and not found.gone("item", items):
+        return None
+    kind = MODELS[str(found.manifest["model"])]
     if not issubclass(kind, Recommender):
-        return manifest, ids, None
-    tensors, _ = read_tensors(folder / MODEL)
-    sides = sides_of(kind, tensors, ids, where=str(folder))
-    return manifest, ids, {name: (value, sides[name]) for name, value in tensors.items()}
+        return found
+    tensors, metadata = read_tensors(folder / MODEL)
+    sides = sides_of(kind, tensors, metadata, where=str(folder))
+    return Opened(found.manifest, found.ids, tensors, sides, metadata)
 
 
 def forget_run(folder: Path, users: set[str], items: set[str]) -> Gone:
@@ -168,24 +192,26 @@ def forget_run(folder: Path, users: set[str], items: set[str]) -> Gone:
     Raises:
         ArtefactError, ConfigError: see `open_run`.
     """
-    manifest, ids, learnt = open_run(folder)
-    gone_users = tuple(sorted(users & set(ids["user"])))
-    gone_items = tuple(sorted(items & set(ids["item"])))
-    if not gone_users and not gone_items:
+    opened = open_run(folder, users, items)
+    if opened is None:
         return (), (), ()
+    manifest, ids = opened.manifest, opened.ids
+    gone_users, gone_items = opened.gone("user", users), opened.gone("item", items)
     kept = {
         "user": torch.from_numpy(np.flatnonzero(~ids["user"].is_in(list(gone_users)).to_numpy())),
         "item": torch.from_numpy(np.flatnonzero(~ids["item"].is_in(list(gone_items)).to_numpy())),
     }
+    learnt = bool(opened.tensors)
     before = manifest.get(FORGOTTEN, {"users": 0, "items": 0})
     count = {"users": before["users"] + len(gone_users), "items": before["items"] + len(gone_items)}
     with atomic_folder(folder, replace=True) as into:
         _carry_files(folder, into, {MANIFEST, MODEL, EMBEDDINGS, IDS}, ())
-        if learnt is not None:
-            write_tensors(
-                into / MODEL,
-                {name: value if side is None else value[kept[side]] for name, (value, side) in learnt.items()},
-            )
+        if learnt:
+            left = {
+                name: value if (side := opened.sides[name]) is None else value[kept[side]]
+                for name, value in opened.tensors.items()
+            }
+            write_tensors(into / MODEL, left, opened.metadata)
             vectors, _ = read_tensors(folder / EMBEDDINGS)
             write_tensors(into / EMBEDDINGS, {side: value[kept[side]] for side, value in vectors.items()})
         with atomic_path(into / IDS) as path:
@@ -194,9 +220,7 @@ def forget_run(folder: Path, users: set[str], items: set[str]) -> Gone:
             ).write_parquet(path)
         write_manifest(into, "run", 1, {"model": manifest["model"], FORGOTTEN: count})
     notes = ["the run can no longer be measured, recommend or be exported: its split included them; train again"]
-    notes += (
-        ["a new run can start from it (--warm-start)"] if learnt is not None else ["its weights are deleted as a whole"]
-    )
+    notes += ["a new run can start from it (--warm-start)"] if learnt else ["its weights are deleted as a whole"]
     return gone_users, gone_items, tuple(notes)
 
 

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import polars as pl
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
@@ -179,12 +178,11 @@ def _renumbered(run: Run) -> Check:
         return Check(name, "not checked", "this model looks at nothing but source numbers")
     generator = numpy_generator(0, "verify", "numbers")
     user, item = generator.permutation(inputs.users), generator.permutation(inputs.items)
-    state, _ = read_tensors(run.folder / MODEL)
-    ids: dict[Side, pl.Series] = {"user": run.data.users.ids, "item": run.data.items.ids}
+    state, metadata = read_tensors(run.folder / MODEL)
     kind = MODELS[run.recipe.model]
     try:
         # What is fitted in one pass is fitted again.
-        sides = {} if issubclass(kind, Classical) else sides_of(kind, state, ids, where=str(run.folder))
+        sides = {} if issubclass(kind, Classical) else sides_of(kind, state, metadata, where=str(run.folder))
     except ConfigError as error:
         return Check(name, "not checked", error.what)
     order: dict[Side, IntArray] = {"user": np.argsort(user), "item": np.argsort(item)}

@@ -167,6 +167,7 @@ def fit_model(
         notes.append(FIRST_IS_BEST)
     if notes:
         facts["notes"] = notes
+    _checked(model.scorer(), inputs)
     peak = peak_memory_mb()
     facts["process_peak_memory_mb"] = round(peak)
     # What the process held before is the data and, after other runs, what their memory was not given back of.

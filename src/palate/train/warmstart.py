@@ -6,8 +6,9 @@ run did not know keep their fresh initial rows.
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -18,7 +19,7 @@ import torch
 from torch import Tensor
 
 from palate.core.artefact import atomic_path, read_manifest, read_tensors, read_text, sha256_of
-from palate.core.config import read_yaml
+from palate.core.config import Config, read_yaml
 from palate.core.errors import ArtefactError, ConfigError
 from palate.dataset.dataset import Dataset
 from palate.graph.rows import IntArray
@@ -41,46 +42,91 @@ TABLES: tuple[tuple[str, Side], ...] = (
 )
 
 
+# The name under which whose rows they have is stored with the parameters of other models, and what is not known there.
+SIDES, UNKNOWN = "sides", "unknown"
+
+
 def side_of(name: str) -> Side | None:
     """Whether the parameter `name` has a row for each user, for each item, or neither."""
     return next((side for pattern, side in TABLES if re.fullmatch(pattern, name)), None)
 
 
-def sides_of(
-    kind: type[Model], tensors: Mapping[str, Tensor], ids: Mapping[Side, pl.Series], *, where: str
-) -> dict[str, Side | None]:
-    """Which parameters have a row for each user, for each item, or neither.
+def tell_sides(model: Model, config: Config, dataset: Dataset) -> dict[str, str]:
+    """What a run stores of whose rows its parameters have; nothing where names tell it (`side_of`).
 
-    Palate's own models keep to names (`side_of`). In any other a table is what has as many rows as there are users, or
-    items; names decide where both are as many.
+    In a model from outside Palate a table is what has as many rows as there are users, or items. Names decide where
+    both are as many. Where a number may be another one by chance (a setting, a width), or where rows of both may lie
+    in one table, it is `UNKNOWN`, and what needs to know it is refused later.
+
+    Args:
+        model: a trained one.
+        config: its settings.
+        dataset: what it was trained on.
+
+    Returns:
+        Metadata of the stored parameters.
+    """
+    if type(model).__module__.startswith("palate."):
+        return {}
+    counts: dict[Side, int] = {"user": len(dataset.users), "item": len(dataset.items)}
+    others = {features.width for features in dataset.features.values()} | set(_numbers(config.model_dump()))
+    told = {name: _side_by_size(name, tuple(value.shape), counts, others) for name, value in model.state_dict().items()}
+    return {SIDES: json.dumps(told)}
+
+
+def _numbers(value: object) -> Iterator[int]:
+    if isinstance(value, int):
+        yield int(value)
+    elif isinstance(value, Mapping | list | tuple):
+        inner = cast("Mapping[object, object]", value).values() if isinstance(value, Mapping) else value
+        for part in cast("Iterable[object]", inner):
+            yield from _numbers(part)
+
+
+def _side_by_size(name: str, shape: tuple[int, ...], counts: Mapping[Side, int], others: set[int]) -> str | None:
+    named, rows = side_of(name), shape[0] if shape else 0
+    fitting = [side for side, count in counts.items() if rows == count]
+    elsewhere = set(shape[1:]) & set(counts.values()) - others
+    if fitting and rows not in others and not elsewhere:
+        chosen = named if named in fitting else fitting[0]
+        return chosen if named in fitting or len(fitting) == 1 else UNKNOWN
+    # Larger than either, it may hold rows of both, or one more.
+    joint = rows > min(counts.values()) and rows not in others
+    return UNKNOWN if fitting or elsewhere or joint else None
+
+
+def sides_of(
+    kind: type[Model], tensors: Mapping[str, Tensor], metadata: Mapping[str, str], *, where: str
+) -> dict[str, Side | None]:
+    """Which stored parameters have a row for each user, for each item, or neither.
 
     Args:
         kind: the model.
         tensors: its parameters.
-        ids: of its users and items.
+        metadata: stored with them, see `tell_sides`.
         where: they are stored, for messages.
 
     Raises:
-        ConfigError: when that cannot be told.
+        ConfigError: when that could not be told.
+        ArtefactError: when what is stored does not fit the parameters.
     """
     if kind.__module__.startswith("palate."):
         return {name: side_of(name) for name in tensors}
-    return {name: _side_by_size(name, value.shape, ids, where) for name, value in tensors.items()}
-
-
-def _side_by_size(name: str, shape: torch.Size, ids: Mapping[Side, pl.Series], where: str) -> Side | None:
-    named = side_of(name)
-    rows, others = shape[:1], shape[1:]
-    fitting: list[Side] = [side for side, known in ids.items() if rows == (len(known),)]
-    if named in fitting:
-        return named
-    if len(fitting) > 1 or (not fitting and {len(known) for known in ids.values()} & set(others)):
-        raise ConfigError(
-            f"it cannot be told whether '{name}', {' × '.join(map(str, shape))}, has a row for each user or item",
-            where=where,
-            do="give such tables a row for each, name them user_… or item_…, and train again",
-        )
-    return fitting[0] if fitting else None
+    try:
+        told: dict[str, Any] = json.loads(metadata[SIDES])
+        found: dict[str, Side | None] = {name: told[name] for name in tensors}
+    except (KeyError, TypeError, ValueError):
+        what = "it is not stored whose rows the parameters have"
+        raise ArtefactError(what, where=where, do="train it again") from None
+    for name, side in found.items():
+        if side not in ("user", "item", None):
+            raise ConfigError(
+                f"it cannot be told whether '{name}', {' × '.join(map(str, tensors[name].shape))}, has a row for each "
+                "user or item",
+                where=where,
+                do="delete this run; give such tables a row for each, name them user_… or item_…, and train again",
+            )
+    return found
 
 
 def write_ids(folder: Path, dataset: Dataset) -> None:
@@ -127,6 +173,7 @@ class WarmStart:
         digest: hex sha256 of the file of its parameters.
         where: its folder, for messages.
         encoders: modality → what made the rows of its features, by its identity.
+        metadata: stored with the parameters.
     """
 
     model: str
@@ -135,6 +182,7 @@ class WarmStart:
     digest: str
     where: str
     encoders: Mapping[str, str] = field(default_factory=dict[str, str])
+    metadata: Mapping[str, str] = field(default_factory=dict[str, str])
 
     @classmethod
     def load(cls, folder: Path) -> WarmStart:
@@ -145,10 +193,9 @@ class WarmStart:
         """
         manifest = read_manifest(folder, "run", 1)
         path = folder / "model.safetensors"
-        tensors, _ = read_tensors(path)
-        return cls(
-            str(manifest.get("model")), tensors, read_ids(folder), sha256_of(path), str(folder), _encoders(folder)
-        )
+        tensors, metadata = read_tensors(path)
+        name, digest = str(manifest.get("model")), sha256_of(path)
+        return cls(name, tensors, read_ids(folder), digest, str(folder), _encoders(folder), metadata)
 
     def check(self, name: str, kind: type[Model]) -> None:
         """Make sure that a model of this kind can start from here.
@@ -188,7 +235,7 @@ class WarmStart:
         }
         state = model.state_dict()
         differing = sorted(set(state) ^ set(self.tensors))
-        sides = sides_of(type(model), self.tensors, self.ids, where=self.where)
+        sides = sides_of(type(model), self.tensors, self.metadata, where=self.where)
         for name in sorted(state.keys() & self.tensors.keys()):
             old, side = self.tensors[name].to(state[name].dtype), sides[name]
             if side is None and old.shape == state[name].shape:
