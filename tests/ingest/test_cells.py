@@ -111,7 +111,7 @@ def unified(*cells: object) -> tuple[list[int | None], list[str]]:
 
 def test_times_of_several_units_become_those_of_the_finest() -> None:
     """A log that was joined of two: milliseconds, and ISO 8601, which is read as seconds."""
-    times, units = unified("1760000000000", "2026-01-01T00:00:00Z", "", "1760000001")
+    times, units = unified(" 1760000000000", "2026-01-01T00:00:00Z", "", "1760000001 ")
     assert times == [1_760_000_000_000, 1_767_225_600_000, None, 1_760_000_001_000]
     assert units == ["seconds", "milliseconds"]
     times, units = unified(1_700_000_000, 1_700_000_000_000, 1_700_000_000_000_000, 1_700_000_000_000_000_000)

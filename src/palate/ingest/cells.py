@@ -103,11 +103,10 @@ def parse_times(column: pl.Series) -> Cells:
 
 def is_date(column: pl.Series) -> pl.Series:
     """Which cells say a date, whose unit is known, and not a number."""
-    if column.dtype.base_type() in (pl.Date, pl.Datetime):
-        return pl.repeat(True, len(column), eager=True)
-    if column.dtype != pl.String:
-        return pl.repeat(False, len(column), eager=True)
-    return column.cast(pl.Float64, strict=False).is_null()
+    raw, _ = _stripped(column)
+    if raw.dtype == pl.String:
+        return raw.cast(pl.Float64, strict=False).is_null()
+    return pl.repeat(raw.dtype.base_type() in (pl.Date, pl.Datetime), len(raw), eager=True)
 
 
 def one_unit(times: pl.Series, dates: pl.Series) -> tuple[pl.Series, list[str]]:

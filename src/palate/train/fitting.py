@@ -124,7 +124,8 @@ def fit_model(
     validations = 0
 
     def measure() -> dict[str, float]:
-        return evaluate(_checked(model.scorer(), inputs), held_out, hidden, seed=seed).means()
+        scorer = _checked(model.scorer(), inputs)
+        return evaluate(scorer, held_out, hidden, seed=seed).means() if held_out.size else {}
 
     def validate() -> dict[str, float]:
         nonlocal validations
@@ -167,12 +168,11 @@ def fit_model(
         notes.append(FIRST_IS_BEST)
     if notes:
         facts["notes"] = notes
-    _checked(model.scorer(), inputs)
     peak = peak_memory_mb()
     facts["process_peak_memory_mb"] = round(peak)
     # What the process held before is the data and, after other runs, what their memory was not given back of.
     facts["peak_memory_rise_mb"] = round(peak - held)
-    return Fitted(model, measure() if held_out.size else {}, facts)
+    return Fitted(model, measure(), facts)
 
 
 def _checked(scorer: Scorer, inputs: ModelInputs) -> Scorer:
