@@ -236,6 +236,8 @@ def test_an_option_of_one_value_is_given_once(tmp_path: Path) -> None:
         ("data", "import", "--interactions", "a.csv", "--interactions=b.csv", "-o", tmp_path / "c"),
         ("data", "import", "--interactions", "a.csv", "-o", tmp_path / "c", "--out", tmp_path / "d"),
         ("train", "bm3", "--data", tmp_path, "--features", "image", "--features", "text"),
+        ("recommend", tmp_path, "--user", "u1", "-k3", "-k5"),
+        ("--threads", "1", "--threads=2", "models"),
     ):
         ended = worlds.palate(*words)
         assert ended.code == 2

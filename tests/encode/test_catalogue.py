@@ -10,6 +10,7 @@ import numpy as np
 import polars as pl
 import pytest
 import soundfile
+import worlds
 from PIL import Image
 
 from palate.core.errors import ConfigError, DataError, MissingDependency
@@ -144,7 +145,12 @@ def test_media_that_moved_away_do_not_wipe_out_what_was_stored(full: Path, tmp_p
     ):
         encode_all(full, ["image"], quiet=True)
     assert FeatureStore(full).load("image", IDS).fingerprint == before
-    assert [name for name, _ in encode_all(full, quiet=True).skipped] == ["audio", "image"]
+    report = encode_all(full, quiet=True)
+    assert [name for name, _ in report.skipped] == list(report.failed) == ["audio", "image"]
+    command = worlds.palate("encode", full)
+    assert command.code == 1
+    assert "text: " in command.out
+    assert "nothing was encoded of audio, image; the other features are stored" in command.err
 
 
 def test_every_file_that_failed_is_named_with_its_reason(tmp_path: Path) -> None:
@@ -178,6 +184,7 @@ def test_categories_too_rare_to_matter_skip_their_modality(tmp_path: Path) -> No
     report = encode_all(at, quiet=True)
     assert [summary.name for summary in report.summaries] == ["text"]
     assert report.skipped[0][0] == "categories"
+    assert report.failed == ()
     assert "belongs to 2 or more items" in report.skipped[0][1]
 
 

@@ -100,7 +100,13 @@ def test_a_warm_start_begins_where_the_last_run_ended(tmp_path: Path) -> None:
     cold = fit("lightgcn", today, settings=short, out=tmp_path / "cold", quiet=True)
     warm = fit("lightgcn", today, settings=short, out=tmp_path / "warm", quiet=True, warm_start=run.folder)
     assert warm.metrics["validation"]["recall@20"] > cold.metrics["validation"]["recall@20"] + 0.1
-    assert "110 of 120 users and 80 of 80 items were known" in warm.metrics["training"]["notes"][0]
+    said = warm.metrics["training"]["notes"][0]
+    assert "110 of 120 users and 80 of 80 items were known" in said
+    assert "may have trained on what is held out" not in said
+    # A user's last event may lie before the time at which the whole is cut, and the other way round.
+    for split in ("time", "random"):
+        doubt = WarmStart.load(run.folder).note(worlds.dataset(sources[1], {}, split=split))
+        assert f"its split user-time and {split} here it may have trained on what is held out" in doubt
     # The same rows under other ids are no start at all: it is the names that are matched.
     lost = WarmStart.load(run.folder)
     order = np.random.default_rng(0).permutation(len(lost.ids["item"]))

@@ -63,28 +63,27 @@ def _refuse_repeated(command: Any) -> None:
     Args:
         command: as typer makes it, with those below it.
     """
-    below = getattr(command, "commands", {}).values()
-    for inner in below:
+    for inner in getattr(command, "commands", {}).values():
         _refuse_repeated(inner)
-    single = {
-        name: option.opts[-1]
-        for option in command.params
-        if getattr(option, "is_flag", None) is False and not option.multiple
-        for name in option.opts
-    }
-    parse = command.parse_args
+    make = command.make_parser
 
-    def parsed(context: Any, words: list[str]) -> list[str]:
-        options = words[: words.index("--")] if "--" in words else words
-        given = [single[name] for name in (word.split("=", 1)[0] for word in options) if name in single]
-        for name in dict.fromkeys(given):
-            if given.count(name) > 1:
-                said = f"it is given {given.count(name)} times, and takes one value"
-                raise typer.BadParameter(said, ctx=context, param_hint=name)
-        return parse(context, words)
+    def made(context: Any) -> Any:
+        parser = make(context)
+        parse = parser.parse_args
 
-    if not below:
-        command.parse_args = parsed
+        def parsed(args: list[str]) -> Any:
+            options, rest, order = parse(args=args)
+            for option in order:
+                takes_one = getattr(option, "is_flag", None) is False and not option.multiple
+                if takes_one and order.count(option) > 1:
+                    said = f"it is given {order.count(option)} times, and takes one value"
+                    raise typer.BadParameter(said, ctx=context, param_hint=option.opts[-1])
+            return options, rest, order
+
+        parser.parse_args = parsed
+        return parser
+
+    command.make_parser = made
 
 
 def _version(asked: bool) -> None:

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from palate.cli.application import app
-from palate.core.errors import ConfigError
+from palate.core.errors import ConfigError, DataError
 
 pretrain_app = typer.Typer(no_args_is_help=True, help="Train encoders on a catalogue's own content.")
 app.add_typer(pretrain_app, name="pretrain")
@@ -81,7 +81,13 @@ def encode(
         print(encode_joint(folder, Path(encoder)))
         return
     wanted = None if columns is None else [part.strip() for part in columns.split(",") if part.strip()]
-    print(encode_all(folder, modality, encoder, wanted, read_assignments(settings or [])))
+    report = encode_all(folder, modality, encoder, wanted, read_assignments(settings or []))
+    print(report)
+    if report.failed:
+        raise DataError(
+            f"nothing was encoded of {', '.join(report.failed)}; the other features are stored",
+            do="mend it and encode again; or name the others with --modality",
+        )
 
 
 @pretrain_app.command("joint")

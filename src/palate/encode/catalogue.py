@@ -73,6 +73,10 @@ CONTENTS: dict[str, Content] = {
 }
 
 
+class AllFailed(DataError):
+    """Items have content of a modality, and none of it could be encoded."""
+
+
 @dataclass(frozen=True)
 class EncodeReport:
     """What a call of `encode_all` did.
@@ -80,10 +84,12 @@ class EncodeReport:
     Args:
         summaries: one per modality that was encoded and stored.
         skipped: modalities that could not be, with the reason.
+        failed: those of them whose content is there and failed with every item, as when its folder has moved.
     """
 
     summaries: tuple[EncodeSummary, ...]
     skipped: tuple[tuple[str, str], ...] = ()
+    failed: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         lines = [str(summary) for summary in self.summaries]
@@ -149,6 +155,7 @@ def encode_all(
     return EncodeReport(
         tuple(summaries),
         tuple((name, f"{error.what}{f' ({error.do})' if error.do else ''}") for name, error in skipped),
+        tuple(name for name, error in skipped if isinstance(error, AllFailed)),
     )
 
 
@@ -202,7 +209,7 @@ def _encode_one(
     features, summary = encode(inputs, built, ids=ids, cache=cache, name=name, quiet=quiet)
     if summary.failed and not features.present.any():
         item, reason = summary.failed[0]
-        raise DataError(
+        raise AllFailed(
             f"none of the {len(summary.failed):,} items with content could be encoded as {name}; "
             f"item '{item}': {reason}",
             where=str(catalogue.media_folder or folder),

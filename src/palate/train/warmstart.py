@@ -29,7 +29,7 @@ IDS = "ids.parquet"
 Side = Literal["user", "item"]
 # Splits by which the train part only grows when later events are appended.
 IN_TIME = ("user-time", "time", "latest")
-LEAK = "with this split it may have trained on what is held out now, so that the figures here look too good"
+LEAK = "it may have trained on what is held out now, so that the figures here look too good"
 
 # Tables with a row for each user or item, by the names that Palate's models give them; a contract test keeps this
 # complete.
@@ -173,6 +173,7 @@ class WarmStart:
         digest: hex sha256 of the file of its parameters.
         where: its folder, for messages.
         encoders: modality → what made the rows of its features, by its identity.
+        split: the way in which its data were split; "" where that is not stored.
         metadata: stored with the parameters.
     """
 
@@ -182,6 +183,7 @@ class WarmStart:
     digest: str
     where: str
     encoders: Mapping[str, str] = field(default_factory=dict[str, str])
+    split: str = ""
     metadata: Mapping[str, str] = field(default_factory=dict[str, str])
 
     @classmethod
@@ -195,7 +197,10 @@ class WarmStart:
         path = folder / "model.safetensors"
         tensors, metadata = read_tensors(path)
         name, digest = str(manifest.get("model")), sha256_of(path)
-        return cls(name, tensors, read_ids(folder), digest, str(folder), _encoders(folder), metadata)
+        data = _data_of_recipe(folder)
+        encoders = {modality: str(identity) for modality, identity in _section(data, "encoders").items()}
+        split = str(_section(data, "split").get("split", ""))
+        return cls(name, tensors, read_ids(folder), digest, str(folder), encoders, split, metadata)
 
     def check(self, name: str, kind: type[Model]) -> None:
         """Make sure that a model of this kind can start from here.
@@ -254,20 +259,24 @@ class WarmStart:
         model.load_state_dict(state)
 
     def note(self, dataset: Dataset) -> str:
-        """How much of the data the earlier run knew."""
+        """How much of the data the earlier run knew, and whether it may have trained on what is held out now."""
         known = {side: len(_common(self.ids[side], ids)[0]) for side, ids in _ids(dataset).items()}
+        before, now = self.split, dataset.settings.split
+        doubt = "" if before == now and now in IN_TIME else f"; with its split {before} and {now} here {LEAK}"
         return (
             f"starts from {self.where}: {known['user']:,} of {len(dataset.users):,} users and "
-            f"{known['item']:,} of {len(dataset.items):,} items were known to it"
-            + ("" if dataset.settings.split in IN_TIME else f"; {LEAK}")
+            f"{known['item']:,} of {len(dataset.items):,} items were known to it{doubt}"
         )
 
 
-def _encoders(folder: Path) -> dict[str, str]:
+def _data_of_recipe(folder: Path) -> Mapping[str, Any]:
     recipe: Any = read_yaml(read_text(folder / "recipe.yaml"), where=str(folder / "recipe.yaml"))
-    data: Any = cast("dict[str, Any]", recipe).get("data") if isinstance(recipe, dict) else None
-    found: Any = cast("dict[str, Any]", data).get("encoders") if isinstance(data, dict) else None
-    return {str(name): str(identity) for name, identity in found.items()} if isinstance(found, dict) else {}
+    return _section(recipe, "data")
+
+
+def _section(of: Any, name: str) -> Mapping[str, Any]:
+    found: Any = cast("dict[str, Any]", of).get(name) if isinstance(of, dict) else None
+    return {str(key): value for key, value in cast("dict[Any, Any]", found).items()} if isinstance(found, dict) else {}
 
 
 def _way(identity: str) -> str:
