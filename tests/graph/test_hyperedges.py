@@ -91,3 +91,37 @@ def test_a_node_too_faint_for_the_floor_of_a_norm_stays_itself() -> None:
     rows, counts, place = merge(faint, torch.ones(2).double())
     assert counts.tolist() == [1.0, 1.0]
     torch.testing.assert_close(rows.directions()[place], torch.tensor([[0.25, 0.0], [1.0, 0.0]]).double())
+
+
+def test_a_hyperedge_too_faint_for_the_floor_of_a_norm_does_not_stand_for_who_hears_it_loudly() -> None:
+    """Dropout makes a node hear more than all of a hyperedge."""
+    nodes = HyperedgeRows(torch.tensor([[4.0, 0.0], [0.5, 0.5]]).double(), torch.tensor([[0.5 * FLOOR, 0], [0, 1]]))
+    nodes = HyperedgeRows(nodes.dependency, nodes.latent.double())
+    rows, _, place = merge(nodes, torch.ones(2).double())
+    found = rows.directions()[place] @ nodes.latent
+    torch.testing.assert_close(found, F.normalize(nodes.table()), rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("left_over", [1e-2, 1e-3, 1e-4, 1e-5])
+def test_rows_whose_parts_nearly_cancel_have_cosines_and_gradients_of_the_plain_form(left_over: float) -> None:
+    generator = torch_generator(3, "cancel")
+    part, rest, other = (torch.randn(1, 16, generator=generator) for _ in range(3))
+    latent = torch.cat([part, left_over * rest - part]).requires_grad_()
+    cancelled = torch.full((1, 2), 0.5, requires_grad=True)
+    candidate = HyperedgeRows(torch.ones(1, 1), other)
+    results: list[list[torch.Tensor]] = []
+    for plain in (False, True):
+        rows = HyperedgeRows(cancelled, latent)
+        left, right = cosine_factors(rows, candidate)
+        cosine = F.normalize(rows.table()) @ F.normalize(other).T if plain else left @ right.T
+        results.append([cosine, *torch.autograd.grad(cosine.sum(), (cancelled, latent))])
+    for found, expected in zip(*results, strict=True):
+        torch.testing.assert_close(found, expected, rtol=1e-5 / left_over, atol=1e-5 / left_over)
+
+
+def test_what_cancels_altogether_has_bounded_cosines() -> None:
+    part = torch.randn(3, 64, generator=torch_generator(4, "cancel"))
+    latent = torch.cat([part, -part])
+    uneven = torch.tensor([[0.1, 0.2, 0.3, 0.1, 0.2, 0.3], [1 / 6] * 6])
+    left, right = cosine_factors(HyperedgeRows(uneven, latent), HyperedgeRows(torch.eye(6), latent))
+    assert float((left @ right.T).abs().max()) < 10

@@ -85,3 +85,15 @@ def test_equal_grams_are_at_distance_zero_with_no_gradient() -> None:
     distance = gram_distance(left, rows @ turn, torch.ones(7, dtype=torch.int64))
     assert distance.item() == 0.0
     assert not torch.autograd.grad(distance, left)[0].any()
+
+
+def test_a_row_without_direction_gets_no_gradient_and_the_others_theirs() -> None:
+    left = torch.tensor([[0.0, 0.0], [3.0, 4.0]], dtype=torch.float64, requires_grad=True)
+    right = torch.tensor([[1.0, 0.0], [1.0, 0.0]], dtype=torch.float64, requires_grad=True)
+    distance = cosine_distance(left, right)
+    assert float(distance.detach()) == pytest.approx((1 + 0.4) / 2)
+    distance.backward()
+    assert left.grad is not None
+    assert left.grad[0].tolist() == [0.0, 0.0]
+    # d cos / dx = y / |x||y| - cos x / |x|²
+    assert left.grad[1].tolist() == pytest.approx([-(0.2 - 0.6 * 3 / 25) / 2, 0.6 * 4 / 25 / 2])

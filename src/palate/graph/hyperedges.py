@@ -13,10 +13,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from palate.core.width import gram, norm, onto_columns
+from palate.core.width import gram, norm, onto_columns, squared_norm
 
 # Rows shorter than this are divided by it instead of their norm, as in `normalize`.
 FLOOR = 1e-12
+# A sum shorter than this share of what its parts have together is formed to be measured: they nearly cancel.
+CANCELLED = 0.05
 
 
 def soften(logits: Tensor, temperature: float, noise: Tensor | None = None) -> Tensor:
@@ -67,10 +69,18 @@ class HyperedgeRows:
     def directions(self) -> Tensor:
         """D H (nodes × A) with D = 1 / max(‖H L‖, 1e-12) by row, so that D H L has unit rows.
 
-        The squared norms are the diagonal of H (L Lᵀ) Hᵀ.
+        The squared norms are the diagonal of H (L Lᵀ) Hᵀ. Where the parts of a row nearly cancel little of that is
+        left, so that these rows are formed; what is left of them after rounding has no direction, and is not taken for
+        shorter than rounding makes it.
         """
-        squares = ((self.dependency @ gram(self.latent, self.latent)) * self.dependency).sum(1, keepdim=True)
-        return self.dependency / squares.clamp_min(FLOOR**2).sqrt()
+        squares = ((self.dependency @ gram(self.latent, self.latent)) * self.dependency).sum(1)
+        together = self.dependency.detach() @ norm(self.latent.detach())
+        faint = (squares.detach() < (CANCELLED * together).square()).nonzero().squeeze(1)
+        if len(faint):
+            formed = squared_norm(onto_columns(self.dependency.index_select(0, faint)) @ self.latent)
+            squares = squares.index_copy(0, faint, formed)
+        least = (torch.finfo(together.dtype).eps * together).clamp_min(FLOOR)
+        return self.dependency / torch.maximum(squares, least.square()).sqrt().unsqueeze(1)
 
 
 def cosine_factors(left: HyperedgeRows, right: HyperedgeRows) -> tuple[Tensor, Tensor]:
@@ -112,7 +122,8 @@ def merge(nodes: HyperedgeRows, weights: Tensor) -> Merged:
     heard, latent = nodes.dependency.detach(), nodes.latent.detach()
     hyperedges = heard.shape[1]
     number = (heard > 0).sum(1)
-    loud = (heard * norm(latent) >= FLOOR).any(1)
+    # Nor may the hyperedge itself be too faint: its own row stands for them.
+    loud = (heard.clamp_max(1) * norm(latent) >= FLOOR).any(1)
     alone = ((number > 1) | ((number == 1) & ~loud)) & (weights > 0)
     kept = alone.nonzero().squeeze(1)
     # Group k is of those that hear hyperedge k alone, group A of those that hear nothing.
