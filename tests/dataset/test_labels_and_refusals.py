@@ -81,6 +81,13 @@ def test_a_dislike_is_below_a_positive(dislike: float) -> None:
         worlds.dataset(positive=4, dislike=dislike)
 
 
+def test_where_everything_is_a_positive_nothing_is_a_dislike() -> None:
+    """CRMMAN would be told that users dislike what they like."""
+    with pytest.raises(ConfigError, match="rated 2 or less is a positive too"):
+        worlds.dataset(positive="all", dislike=2)
+    assert worlds.dataset(positive="all").dislikes is None
+
+
 def test_nothing_positive_to_train_on_is_said() -> None:
     with pytest.raises(DataError, match="no positive interaction"):
         worlds.dataset(positive=6)

@@ -10,9 +10,9 @@ import numpy as np
 import polars as pl
 import pytest
 import soundfile
-import worlds
 from PIL import Image
 
+import worlds
 from palate.core.errors import ConfigError, DataError, MissingDependency
 from palate.encode.catalogue import encode_all, encode_text, take_precomputed
 from palate.encode.store import FeatureStore

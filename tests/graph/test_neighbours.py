@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from palate.graph import neighbours
-from palate.graph.neighbours import nearest
+from palate.graph.neighbours import nearest, nearest_to
 
 
 @given(
@@ -37,6 +37,34 @@ def test_a_row_of_zeros_has_cosine_zero_with_all() -> None:
     assert rows[0].tolist() == [1, 2]
     assert cosines[:2].tolist() == [0, 0]
     assert cosines[2:] == pytest.approx([0, 0.5**0.5, 0, 0.5**0.5])
+
+
+def test_a_row_is_among_its_own_neighbours_however_many_point_the_same_way() -> None:
+    rows, cosines = nearest(np.tile(np.array([[3, 4]], np.float32), (300, 1)), 10, itself=True)
+    assert all(row in rows[row] for row in range(300))
+    assert cosines == pytest.approx(np.ones(3000))
+    # Of 300 equal rows ten that are first in order would be everybody's.
+    assert np.bincount(rows.columns, minlength=300).max() < 30
+
+
+@given(st.integers(0, 99), st.integers(2, 60), st.integers(1, 12), st.booleans())
+def test_new_places_change_no_neighbour_even_where_many_are_as_near(
+    seed: int, count: int, k: int, itself: bool
+) -> None:
+    generator = np.random.default_rng(seed)
+    matrix = np.eye(3, dtype=np.float32)[generator.integers(0, 3, count)]
+    names, order = generator.permutation(1000)[:count], generator.permutation(count)
+    rows, _ = nearest(matrix, k, itself=itself, names=names)
+    moved, _ = nearest(matrix[order], k, itself=itself, names=names[order], cells=100)
+    for place, row in enumerate(order):
+        assert sorted(order[moved[place]]) == rows[row].tolist()
+
+
+def test_neighbours_of_one_row_are_those_it_has_among_all() -> None:
+    matrix = np.eye(3, dtype=np.float32)[np.random.default_rng(0).integers(0, 3, 80)]
+    rows, _ = nearest(matrix, 7)
+    for row in range(80):
+        assert sorted(nearest_to(row, matrix, 7)[0]) == rows[row].tolist()
 
 
 def test_a_few_rows_of_any_number_are_not_given_to_the_kernel_that_keeps_each(monkeypatch: pytest.MonkeyPatch) -> None:

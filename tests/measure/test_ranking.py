@@ -10,9 +10,11 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from palate.core.errors import TrainingError
+from palate.graph import ties
 from palate.graph.rows import Joined, Rows
+from palate.graph.ties import SPARE, Priorities
 from palate.measure import ranking
-from palate.measure.ranking import NOBODY, SPARE, Priorities, ranked_blocks, top_items
+from palate.measure.ranking import NOBODY, ranked_blocks, top_items
 
 
 class Table:
@@ -246,7 +248,7 @@ def test_neither_the_block_nor_the_spare_items_matter_to_the_order(
     scores = torch.from_numpy((generator.random((25, 40)) * levels).astype(np.int64).astype(np.float32))
     hidden = [set(generator.choice(40, generator.integers(0, 36), replace=False).tolist()) for _ in range(25)]
     expected = sorted_lists(scores, everyone(scores), 10, hidden, 0)
-    monkeypatch.setattr(ranking, "SPARE", spare)
+    monkeypatch.setattr(ties, "SPARE", spare)
     monkeypatch.setattr(ranking, "BLOCK_BYTES", 4 * 40 * rows)
     assert top_items(Table(scores), everyone(scores), 10, mask=mask_of(hidden, 40))[0].tolist() == expected
 

@@ -192,6 +192,16 @@ def test_an_epoch_keeps_its_share_of_the_edges_and_another_epoch_others() -> Non
     assert edges_of(one).tobytes() == kept[0]
 
 
+@pytest.mark.parametrize(("dropout", "kept"), [(0.8, 2), (0.9, 1), (0.3, 7), (0.55, 4)])
+def test_a_share_that_is_a_whole_number_of_edges_is_all_of_them(dropout: float, kept: int) -> None:
+    """1 - .8 times ten is a little less than two in binary."""
+    matrix = np.zeros((5, 4), dtype=np.int64)
+    matrix[np.arange(5), [0, 1, 2, 3, 0]] = matrix[np.arange(5), [1, 2, 3, 0, 2]] = 1
+    model = model_of(worlds.inputs(matrix, {"text": np.ones((4, 1))}), dropout=dropout)
+    model.start_epoch(Draws(0, 1))
+    assert (model.thinned.dense()[:5, 5:] > 0).sum() == kept
+
+
 def test_edges_are_kept_by_the_roots_of_their_degrees() -> None:
     """Of the edges (0, 0), (0, 1) and (1, 0) one is kept; user 0 and item 0 have degree 2, the others degree 1."""
     matrix = np.array([[1, 1], [1, 0]])

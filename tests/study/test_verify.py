@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -46,6 +47,17 @@ def test_a_sound_run_stays_as_it_is(name: str, tmp_path: Path) -> None:
 def test_a_run_of_imputed_data_is_sound_too(tmp_path: Path) -> None:
     run = fit("bm3", world().imputed("mean"), settings=SMALL, out=tmp_path / "run", quiet=True)
     assert verify(run).sound
+
+
+@pytest.mark.parametrize("name", ["alignrec", "freedom", "contentknn", "itemknn", "rp3beta"])
+def test_new_numbers_move_no_neighbour_where_many_items_are_as_near(name: str, tmp_path: Path) -> None:
+    source = worlds.catalogue()
+    ids = source.items["item_id"].to_list()
+    kinds = np.eye(3, dtype=np.float32)[np.arange(len(ids)) % 3]
+    genres = dataclasses.replace(worlds.features(ids, "genre"), matrix=kinds)
+    data = worlds.dataset(source, {"genre": genres}, split="random")
+    settings = {"neighbours": 3} | (SMALL if name in ("alignrec", "freedom") else {})
+    assert verify(fit(name, data, settings=settings, out=tmp_path / "run", quiet=True)).sound
 
 
 def test_a_model_that_looks_at_row_numbers_is_caught(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -34,6 +34,8 @@ class ModelInputs:
         dislikes: train interactions rated as disliked, each user's in order of time; None without ratings.
         entities: the entities that each item is linked to, items × entities; None without knowledge, and for models
             that do not read it.
+        names: int64, a number of each item below 2^31 by which ties between neighbours fall; None: its row number,
+            which is drawn at random as it is.
         numbers: gives the places in the source, for the leak canary alone.
     """
 
@@ -44,6 +46,7 @@ class ModelInputs:
     features: dict[str, Features]
     dislikes: Rows | None = None
     entities: Rows | None = None
+    names: IntArray | None = None
     numbers: Callable[[], SourceNumbers] | None = None
 
     @property

@@ -73,6 +73,11 @@ def resolve(settings: SplitConfig, table: pl.DataFrame) -> SplitConfig:
         positive = 4.0
     if isinstance(positive, float) and positive > 2 and dislike is None and 4 <= greatest <= 5 and least >= 0:
         dislike = 2.0
+    if positive == "all" and dislike is not None:
+        raise ConfigError(
+            f"with positive=all what is rated {dislike:g} or less is a positive too, and cannot be a dislike",
+            do="give the least rating of a positive with --positive, or leave --dislike out",
+        )
     if isinstance(positive, float) and dislike is not None and dislike >= positive:
         raise ConfigError(f"dislike={dislike:g} must be below positive={positive:g}")
     return settings.override({"split": split, "positive": positive, "dislike": dislike})

@@ -13,10 +13,13 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from palate.core.dense import times
-from palate.graph.rows import Rows
+from palate.graph.rows import IntArray, Rows
+from palate.graph.ties import Priorities, best
 
 # Cosines, or features, held at once: 16 MB in single precision; more are no faster.
 CELLS = 1 << 22
+# What the priorities are for that decide between rows of the same cosine.
+STREAM = "content"
 # From so many rows on the faster product is worth what it keeps of each size; a few new items may be of any number.
 LARGE = 4096
 
@@ -27,15 +30,17 @@ def nearest(
     *,
     present: NDArray[np.bool_] | None = None,
     itself: bool = False,
+    names: IntArray | None = None,
     cells: int = CELLS,
 ) -> tuple[Rows, NDArray[np.float64]]:
-    """The k rows of largest cosine for each row, in torch's default precision.
+    """The k rows of largest cosine for each row, in torch's default precision; of equal ones some at random.
 
     Args:
         matrix: n × D.
         k: neighbours of a row; fewer where there are fewer candidates.
         present: rows that take part; the others have no neighbours and are nobody's. None: all.
-        itself: count a row among its own neighbours.
+        itself: count a row among its own neighbours, also where k others have the same direction.
+        names: a number of each row that decides ties, wherever the row stands; None: its place.
         cells: cosines to hold at once.
 
     Returns:
@@ -48,13 +53,17 @@ def nearest(
     if wanted < 1:
         return Rows(np.zeros(count + 1, np.int64), np.zeros(0, np.int32), count), np.zeros(0)
     step = max(1, cells // len(chosen))
+    named = chosen if names is None else names[chosen]
+    priorities = Priorities.named(named, STREAM)
     places: list[Tensor] = []
     cosines: list[Tensor] = []
     for start in range(0, len(chosen), step):
         block = times(unit[start : start + step], unit, len(unit) >= LARGE)
-        if not itself:
-            block[torch.arange(len(block)), torch.arange(start, start + len(block))] = -torch.inf
-        _, place = torch.topk(block, wanted, dim=1)
+        own = torch.arange(len(block)), torch.arange(start, start + len(block))
+        cosine = block[own]
+        block[own] = torch.inf if itself else -torch.inf
+        _, place = best(block, wanted, priorities, named[start : start + step])
+        block[own] = cosine
         place = place.sort(dim=1).values
         places.append(place)
         cosines.append(block.gather(1, place))
@@ -96,5 +105,6 @@ def nearest_to(
     if present is not None:
         cosines[torch.from_numpy(~present)] = -torch.inf
     cosines[row] = -torch.inf
-    values, places = torch.topk(cosines, wanted)
-    return places.numpy(), values.double().numpy()
+    priorities = Priorities.named(np.arange(len(matrix)), STREAM)
+    values, places = best(cosines.unsqueeze(0), wanted, priorities, np.array([row]))
+    return places[0].numpy(), values[0].double().numpy()

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from palate.graph.bipartite import inverse_root
 from palate.graph.neighbours import nearest
 from palate.graph.operator import SparseOperator
-from palate.graph.rows import Rows
+from palate.graph.rows import IntArray, Rows
 
 
 def similarity_graph(
@@ -21,6 +21,7 @@ def similarity_graph(
     present: NDArray[np.bool_] | None = None,
     symmetrise: bool = True,
     clip: bool = True,
+    names: IntArray | None = None,
 ) -> SparseOperator:
     """S = r^-1/2 K r^-1/2, K the cosines of each row with its k nearest and r the row sums of K, used on both sides.
 
@@ -29,9 +30,10 @@ def similarity_graph(
         k: neighbours of a row, itself among them.
         present: rows that take part; the others have neither rows nor columns in S. None: all.
         symmetrise: an edge where either of two rows has the other among its nearest; else S is not symmetric.
+        names: decide ties, see `nearest`.
         clip: negative cosines count as 0; a row whose cosines do not add up to more than 0 has a zero row.
     """
-    structure, values = nearest(matrix, k, present=present, itself=True)
+    structure, values = nearest(matrix, k, present=present, itself=True, names=names)
     if symmetrise:
         structure, values = either_way(structure, values)
     if clip:

@@ -23,8 +23,9 @@ from numpy.typing import NDArray
 
 from palate.core.seeds import derive_seed
 from palate.graph.rows import IntArray, Rows, contains
+from palate.graph.ties import Priorities
 from palate.measure.metrics import Accuracy, Values, accuracy
-from palate.measure.ranking import BLOCK_BYTES, Masking, Priorities, refuse_nan
+from palate.measure.ranking import BLOCK_BYTES, Masking, refuse_nan
 from palate.models.base import Scorer
 
 CLICK_CUTS = (5, 10)

@@ -14,14 +14,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from palate.core.errors import TrainingError
-from palate.core.seeds import torch_generator
 from palate.graph.rows import Rows
-from palate.measure.largest import largest
+from palate.graph.ties import Priorities, best
 from palate.models.base import Embeddings, Scorer
 
 BLOCK_BYTES = 16 * 1024 * 1024
-# Items looked at beyond the list's end, among which most ties are settled.
-SPARE = 8
 NOBODY = -1
 
 
@@ -94,12 +91,9 @@ def best_of(scores: Tensor, k: int, priorities: Priorities, users: NDArray[np.in
     if k == 0:
         none = scores.new_empty(len(scores), 0)
         return none.long(), none
-    values, items = largest(scores, min(k + SPARE, scores.shape[1]))
+    values, items = best(scores, k, priorities, users)
     # Where there is a NaN, it comes first.
     refuse_nan(values[:, :1], users)
-    _settle_ties(scores, values, items, k, priorities, users)
-    items = items[:, :k]
-    values = scores.gather(1, items)
     return items.masked_fill(values == -torch.inf, NOBODY), values
 
 
@@ -122,68 +116,8 @@ def refuse_nan(scores: Tensor, users: NDArray[np.int64]) -> None:
         )
 
 
-def _settle_ties(
-    scores: Tensor, values: Tensor, items: Tensor, k: int, priorities: Priorities, users: NDArray[np.int64]
-) -> None:
-    """Put the first k of `items` (and no others) into the order of score and priority, in place."""
-    tied = (values[:, 1:] == values[:, :-1])[:, :k].any(1)
-    # A tie at the end of the list may reach beyond what was looked at; then all items are looked at.
-    beyond = tied & (values[:, -1] == values[:, k - 1]) & (values.shape[1] < scores.shape[1])
-    near, far = (tied & ~beyond).nonzero()[:, 0], beyond.nonzero()[:, 0]
-    for rows in (near, far):
-        if len(rows):
-            own, owners = scores[rows], users[rows.cpu().numpy()]
-            found = _everywhere(own, priorities, owners, k) if rows is far else items[rows]
-            items[rows, :k] = by_score_and_priority(own, found, priorities.of(owners, found))[:, :k]
-
-
 def hide(scores: Tensor, hidden: Rows) -> Tensor:
     """-inf at the hidden columns of each row, in place."""
     rows = torch.from_numpy(hidden.row_of_entry()).to(scores.device)
     columns = torch.from_numpy(hidden.columns.astype(np.int64)).to(scores.device)
     return scores.index_put_((rows, columns), scores.new_tensor(-torch.inf))
-
-
-class Priorities:
-    """Random priorities of (user, item) pairs, 31 bits each.
-
-    A pair's priority mixes a user's and an item's random number, so that every user has an order of its own without a
-    table of all pairs.
-
-    Args:
-        items: number of items.
-        seed: of the numbers.
-    """
-
-    def __init__(self, items: int, seed: int) -> None:
-        self.item_key = torch.randint(0, 2**31, (items,), generator=torch_generator(seed, "ties"))
-
-    def among(self, items: Tensor) -> Priorities:
-        """Those of some items (int64), which are then numbered in that order: ties fall as among all of them."""
-        some = Priorities(0, 0)
-        some.item_key = self.item_key[items]
-        return some
-
-    def of(self, users: NDArray[np.int64], items: Tensor | None = None) -> Tensor:
-        """The priorities of `items` (len(users) × n; None: all items) for each user: len(users) × n."""
-        user_key = torch.from_numpy(users * 0x9E3779B1 % 2**31)[:, None]
-        item_key = self.item_key if items is None else self.item_key[items.cpu()]
-        mixed = (item_key ^ user_key) * 0x2545F4914F6CDD1D
-        # Twice, or some distant pairs of users would share much of their order.
-        mixed = (mixed ^ (mixed >> 32)) * 0x2545F4914F6CDD1D
-        priority = (mixed >> 33) & 0x7FFFFFFF
-        return priority if items is None else priority.to(items.device)
-
-
-def _everywhere(scores: Tensor, priorities: Priorities, users: NDArray[np.int64], k: int) -> Tensor:
-    """The k best columns of each row by (score, priority), in no order: all rows × items are looked at."""
-    threshold = torch.topk(scores, k, dim=1).values[:, -1:]
-    # All above the threshold enter; at the threshold those of the highest priority.
-    level = torch.where(scores > threshold, 2.0, torch.where(scores == threshold, 1.0, 0.0)).double()
-    return torch.topk(level + priorities.of(users).to(scores.device).double() / 2**31, k, dim=1).indices
-
-
-def by_score_and_priority(scores: Tensor, columns: Tensor, priority: Tensor) -> Tensor:
-    """`columns` of each row, best score first, equal scores by descending priority."""
-    columns = columns.gather(1, priority.argsort(dim=1, descending=True, stable=True))
-    return columns.gather(1, scores.gather(1, columns).argsort(dim=1, descending=True, stable=True))

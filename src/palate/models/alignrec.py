@@ -154,6 +154,7 @@ class AlignRec(Recommender):
             present=content.present,
             symmetrise=config.symmetrise,
             clip=config.clip_cosines,
+            names=inputs.names,
         )
         history = inputs.train.by_user
         met = np.bincount(history.row_of_entry(), weights=content.present[history.columns], minlength=inputs.users)
@@ -188,7 +189,7 @@ class AlignRec(Recommender):
         return items
 
     def fuse(self, content: Tensor, behaviour: Tensor, known: Tensor) -> Tensor:
-        """h of some nodes (n × d) from H_mm and H_id.
+        """h of some nodes (n × d) from H_mm and H_id; attention weighs them by a softmax of the votes aᵀ tanh(W h + b).
 
         Args:
             known: bool, n: nodes with content; attention gives the others' ids all the weight.

@@ -103,7 +103,7 @@ class FREEDOM(Recommender):
         self.train_graph = inputs.train
         self.adjacency = inputs.train.normalised(config.degree_epsilon)
         self.thinned = self.adjacency
-        self.item_graph = item_graph(inputs.features, weights, config.neighbours, config.degree_epsilon)
+        self.item_graph = item_graph(inputs, weights, config.neighbours, config.degree_epsilon)
 
     def start_epoch(self, draws: Draws) -> None:
         """Sample the edges of the epoch: (1 - ρ) E of them without replacement, by 1 / √(d_u d_i) (section 3.2)."""
@@ -114,7 +114,9 @@ class FREEDOM(Recommender):
         # The largest log-weights plus Gumbel noise are a sample without replacement (Efraimidis & Spirakis, 2006).
         noise = draws.gumbel("edges", torch.arange(rows.size), 1).squeeze(1).double()
         score = noise - 0.5 * torch.from_numpy(degrees).double().log()
-        chosen = torch.topk(score, int((1 - self.config.dropout) * rows.size), sorted=False).indices
+        # Of 10 edges at ρ = .8 these are two, though .2 · 10 is a little less in binary.
+        kept_edges = int(round((1 - self.config.dropout) * rows.size, 6))
+        chosen = torch.topk(score, kept_edges, sorted=False).indices
         kept = np.zeros(rows.size, np.bool_)
         kept[chosen.numpy()] = True
         thinned = self.train_graph.subset(kept).normalised(self.config.degree_epsilon, self.item_id.dtype)
@@ -197,21 +199,21 @@ def weights_of(given: Mapping[str, float], features: Mapping[str, Features]) -> 
 
 
 def item_graph(
-    features: Mapping[str, Features], weights: Mapping[str, float], neighbours: int, degree_epsilon: float
+    inputs: ModelInputs, weights: Mapping[str, float], neighbours: int, degree_epsilon: float
 ) -> SparseOperator:
     """S = Σ_m α_m D_m^-1/2 K_m D_m^-1/2, K_m the k nearest items of each as 0 and 1 (section 3.1).
 
     Row i is divided by the sum of α over the modalities that item i has; items without any have zero rows.
     """
-    count = len(next(iter(features.values())))
+    count = inputs.items
     rows: list[np.ndarray] = []
     columns: list[np.ndarray] = []
     values: list[np.ndarray] = []
     share = np.zeros(count)
-    for name, each in features.items():
+    for name, each in inputs.features.items():
         if weights[name] == 0:
             continue
-        found, _ = nearest(each.matrix, neighbours, present=each.present, itself=True)
+        found, _ = nearest(each.matrix, neighbours, present=each.present, itself=True, names=inputs.names)
         scale = inverse_root(found.lengths + degree_epsilon * each.present)
         rows.append(found.row_of_entry())
         columns.append(found.columns.astype(np.int64))

@@ -23,7 +23,9 @@ from palate.core.errors import ArtefactError, ConfigError
 from palate.dataset.inputs import ModelInputs
 from palate.encode.features import Features
 from palate.graph.bipartite import Bipartite, inverse_root
+from palate.graph.neighbours import STREAM
 from palate.graph.rows import IntArray, Rows
+from palate.graph.ties import Priorities, best
 from palate.models.alignrec import AlignRec
 from palate.models.base import MODELS, Model, Recommender
 from palate.models.classical.contentknn import ContentKNN
@@ -240,17 +242,20 @@ class NeighbourPath:
         total, shares = self.scale.new_zeros(count, len(self.scale)), self.scale.new_zeros(count, 1)
         for group in self.groups:
             cosine, some = self._cosines(group, content)
-            best = torch.topk(cosine, min(group.neighbours, cosine.shape[1]), dim=1)
-            real = torch.isfinite(best.values)
+            # Of known items that are as near, a random choice: the same for new items of the same content.
+            priorities, nobody = Priorities.named(np.arange(cosine.shape[1]), STREAM), np.zeros(count, np.int64)
+            most = min(group.neighbours, cosine.shape[1])
+            values, nearest = best(cosine, most, priorities, nobody, above=-np.inf)
+            real = torch.isfinite(values)
             if self.rule == "equal":
-                weight = torch.full_like(best.values, 1 / (group.neighbours + 1))
+                weight = torch.full_like(values, 1 / (group.neighbours + 1))
             else:
-                weight = best.values.clamp_min(0)
+                weight = values.clamp_min(0)
             weight = torch.where(real, weight, 0.0)
             if self.rule == "normalised":
-                weight = weight * self.scale[best.indices] * (1 + weight.sum(1, keepdim=True)) ** -0.5
+                weight = weight * self.scale[nearest] * (1 + weight.sum(1, keepdim=True)) ** -0.5
             share = group.share * some.float().unsqueeze(1)
-            total += share * torch.zeros_like(total).scatter_(1, best.indices, weight)
+            total += share * torch.zeros_like(total).scatter_(1, nearest, weight)
             shares += share
         return total / shares.clamp_min(torch.finfo(shares.dtype).tiny)
 

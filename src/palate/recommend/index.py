@@ -21,15 +21,8 @@ from palate.core.errors import ConfigError, MissingDependency, TrainingError
 from palate.core.seeds import derive_seed, numpy_generator
 from palate.encode.checkpoints import need_package
 from palate.graph.rows import IntArray, Rows, contains
-from palate.measure.ranking import (
-    NOBODY,
-    SPARE,
-    Priorities,
-    best_of,
-    by_score_and_priority,
-    hide,
-    refuse_nan,
-)
+from palate.graph.ties import SPARE, Priorities, by_score_and_priority
+from palate.measure.ranking import NOBODY, best_of, hide, refuse_nan
 
 Vectors = NDArray[np.floating] | Tensor
 BoolArray = NDArray[np.bool_]

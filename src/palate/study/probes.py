@@ -32,7 +32,7 @@ from palate.measure.metrics import Accuracy
 from palate.models import Scorer
 from palate.models.classical.contentknn import ContentKNN, ContentKNNConfig
 from palate.models.classical.itemknn import ItemKNN, ItemKNNConfig
-from palate.models.classical.neighbourhood import largest
+from palate.models.classical.neighbourhood import nearest_by
 from palate.recipe import resolve
 from palate.study.masking import hide_in, items_to_hide
 from palate.train.fitting import fit_model
@@ -209,13 +209,13 @@ def neighbour_overlap(
         DataError: when no two of these items share a user.
     """
     taken = (features.present if among is None else among) & (inputs.train.by_item.lengths > 0)
-    by_content = nearest(features.matrix, k, present=taken & features.present)[0]
+    by_content = nearest(features.matrix, k, present=taken & features.present, names=inputs.names)[0]
     behaviour = ItemKNN(ItemKNNConfig(neighbours=k, shrink=0.0), inputs)
 
     def near(items: IntArray) -> NDArray[np.float64]:
         return np.where(taken, behaviour.near(items), -1.0)
 
-    structure, weights = largest(near, inputs.items, min(k, inputs.items - 1))
+    structure, weights = nearest_by(near, inputs.items, min(k, inputs.items - 1), inputs.names)
     rows = structure.row_of_entry()
     kept = (weights > 0) & taken[rows]
     rows, columns = rows[kept], structure.columns[kept]

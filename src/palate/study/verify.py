@@ -99,6 +99,7 @@ def renumbered(inputs: ModelInputs, user: IntArray, item: IntArray) -> ModelInpu
         features={name: value.take(new_rows) for name, value in inputs.features.items()},
         dislikes=None if inputs.dislikes is None else pairs(inputs.dislikes),
         entities=None if inputs.entities is None else inputs.entities.take(new_rows),
+        names=(np.arange(inputs.items) if inputs.names is None else inputs.names)[new_rows],
         numbers=None,
     )
 

@@ -52,5 +52,5 @@ class ContentKNN(Neighbourhood):
 
     def fit(self) -> None:
         """Keep the items of the nearest features."""
-        found = nearest(self.content.matrix, self.neighbours, present=self.content.present)
+        found = nearest(self.content.matrix, self.neighbours, present=self.content.present, names=self.names)
         self.keep(*found, of_scored=self.config.neighbours_of == "scored")

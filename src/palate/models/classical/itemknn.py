@@ -14,7 +14,7 @@ from palate.dataset.inputs import ModelInputs
 from palate.graph.products import product_block
 from palate.graph.rows import IntArray
 from palate.models.base import MODELS
-from palate.models.classical.neighbourhood import Neighbourhood, largest
+from palate.models.classical.neighbourhood import Neighbourhood, nearest_by
 
 
 class ItemKNNConfig(Config):
@@ -69,7 +69,7 @@ class ItemKNN(Neighbourhood):
 
     def fit(self) -> None:
         """Count common users and keep the nearest items."""
-        found = largest(self.near, self.items, self.neighbours)
+        found = nearest_by(self.near, self.items, self.neighbours, self.names)
         self.keep(*found, of_scored=self.config.neighbours_of == "scored")
 
     def near(self, items: IntArray) -> NDArray[np.float64]:

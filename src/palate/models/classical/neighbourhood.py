@@ -17,10 +17,13 @@ from palate.core.config import Config
 from palate.dataset.inputs import ModelInputs
 from palate.graph.products import product_block
 from palate.graph.rows import IntArray, Rows
+from palate.graph.ties import Priorities, best
 from palate.models.base import Classical
 
 # Cells of the dense block of items × items that neighbours are chosen from.
 BLOCK_CELLS = 1 << 21
+# What the priorities are for that decide between items that are as near: others than those for content.
+STREAM = "behaviour"
 
 
 class Neighbourhood(Classical):
@@ -40,6 +43,7 @@ class Neighbourhood(Classical):
         super().__init__(config, inputs)
         self.by_user = inputs.train.by_user
         self.by_item = inputs.train.by_item
+        self.names = inputs.names
         self.neighbours = max(0, min(neighbours, inputs.items - 1))
         # W by the item that a user took. The arrays have room for all neighbours, so that a stored run's fit.
         room = inputs.items * self.neighbours
@@ -78,28 +82,32 @@ class Neighbourhood(Classical):
         return torch.from_numpy(scores).to(self.weights.dtype)
 
 
-def largest(
-    near: Callable[[IntArray], NDArray[np.float64]], items: int, neighbours: int
+def nearest_by(
+    near: Callable[[IntArray], NDArray[np.float64]], items: int, neighbours: int, names: IntArray | None = None
 ) -> tuple[Rows, NDArray[np.float64]]:
-    """The neighbours of every item that are nearest to it, found in blocks of items.
+    """The neighbours of every item that are nearest to it, found in blocks of items; ties fall at random.
 
     Args:
         near: some items → how near each of all items is to them, len × I, 0 or more.
         items: I.
         neighbours: of an item, fewer than I; it is none of its own.
+        names: a number of each item that decides ties, wherever it stands; None: its place.
 
     Returns:
         The neighbours of each item, and how near they are.
     """
+    named = np.arange(items) if names is None else names
+    priorities = Priorities.named(named, STREAM)
     places: list[NDArray[np.int64]] = []
     values: list[NDArray[np.float64]] = []
     step = max(1, BLOCK_CELLS // items)
     for start in range(0, items, step):
         own = np.arange(start, min(start + step, items))
-        block = near(own)
-        block[np.arange(len(own)), own] = -1.0
-        best = torch.topk(torch.from_numpy(block), neighbours, dim=1)
-        places.append(best.indices.numpy().ravel())
-        values.append(best.values.numpy().ravel())
+        block = torch.from_numpy(near(own))
+        block[torch.arange(len(own)), torch.from_numpy(own)] = -1.0
+        # In single precision what is equal but for the order of a sum is equal. Not near at all is no neighbour.
+        _, found = best(block.float(), neighbours, priorities, named[own], above=0.0)
+        places.append(found.numpy().ravel())
+        values.append(block.gather(1, found).numpy().ravel())
     owner = np.repeat(np.arange(items), neighbours)
     return Rows.from_pairs(owner, np.concatenate(places), items, items), np.concatenate(values)

@@ -14,7 +14,7 @@ from palate.dataset.inputs import ModelInputs
 from palate.graph.products import product_block
 from palate.graph.rows import IntArray
 from palate.models.base import MODELS
-from palate.models.classical.neighbourhood import Neighbourhood, largest
+from palate.models.classical.neighbourhood import Neighbourhood, nearest_by
 
 
 class RP3betaConfig(Config):
@@ -47,7 +47,7 @@ class RP3beta(Neighbourhood):
 
     def fit(self) -> None:
         """Walk from every item and keep the likeliest ends."""
-        self.keep(*largest(self.near, self.items, self.neighbours), of_scored=False)
+        self.keep(*nearest_by(self.near, self.items, self.neighbours, self.names), of_scored=False)
 
     def near(self, items: IntArray) -> NDArray[np.float64]:
         """w of `items` with all items, len(items) × I."""

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from palate.core.seeds import torch_generator
-from palate.measure.largest import GROUP, largest
+from palate.graph.largest import GROUP, largest
 
 
 def check(scores: Tensor, count: int) -> None:
