@@ -137,19 +137,14 @@ def normalize(rows: Tensor, floor: float = 1e-12) -> Tensor:
 def cosine(left: Tensor, right: Tensor, floor: float = 1e-8) -> Tensor:
     """Cosines of matching rows, each norm at least `floor`: n × d, n × d → n.
 
-    A row shorter than that has no direction, and gets no gradient: the formula's is a hundred million times that of a
-    row of length 1, and an optimiser that goes by the size of gradients would be a long time getting over it.
+    A row shorter than that has no direction, and its cosine no gradient: the formula's is a hundred million times that
+    of a row of length 1, and an optimiser that goes by the size of gradients would be a long time getting over it.
     """
-    lengths = norm(left), norm(right)
-    left, right = (_constant_where(length < floor, rows) for rows, length in zip((left, right), lengths, strict=True))
-    return inner(left, right) / (lengths[0].clamp_min(floor) * lengths[1].clamp_min(floor))
-
-
-def _constant_where(chosen: Tensor, rows: Tensor) -> Tensor:
+    products, lengths = inner(left, right), (norm(left), norm(right))
+    cosines = products / (lengths[0].clamp_min(floor) * lengths[1].clamp_min(floor))
+    short = torch.minimum(*lengths) < floor
     # On a GPU to look whether there are any would cost more than to leave them out.
-    if not rows.requires_grad or (rows.is_cpu and not chosen.any()):
-        return rows
-    return torch.where(chosen.unsqueeze(-1), rows.detach(), rows)
+    return cosines if short.is_cpu and not short.any() else torch.where(short, cosines.detach(), cosines)
 
 
 def gram(left: Tensor, right: Tensor) -> Tensor:
