@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -241,6 +242,29 @@ def test_forgetting_twice_says_that_nobody_is_known(catalogue: Path, tmp_path: P
     forget([run.folder], ["u2"])
     with pytest.raises(DataError, match="2 users and 0 items"):
         Run.load(run.folder)
+
+
+def test_two_who_forget_at_once_both_do_and_nothing_is_lost(tmp_path: Path) -> None:
+    """Each took the other's unfinished folder for what a killed process had left, and deleted it."""
+    bundle, users = tmp_path / "bundle", [f"u{number}" for number in range(1, 6)]
+    made = trained.bundle("popularity").save(bundle)
+    threads = [threading.Thread(target=forget, args=([bundle], [user])) for user in users]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(timeout=60)
+    assert set(Bundle.load(bundle).users.ids) == set(made.users.ids) - set(users)
+    assert [path.name for path in tmp_path.iterdir()] == ["bundle"]
+
+
+@pytest.mark.parametrize(
+    ("file", "what"), [("comparison.json", "a comparison"), ("world.train.inter", "an export"), ("checkpoint", "a run")]
+)
+def test_what_cannot_be_written_anew_without_somebody_is_to_be_deleted(file: str, what: str, tmp_path: Path) -> None:
+    (tmp_path / file).write_text("")
+    with pytest.raises(ArtefactError, match=f"this is {what}") as caught:
+        forget([tmp_path], [USER])
+    assert caught.value.do.startswith("delete the folder")
 
 
 def test_what_killed_processes_left_beside_a_place_is_deleted(tmp_path: Path) -> None:

@@ -10,8 +10,11 @@ from pathlib import Path
 import pytest
 from fastapi.testclient import TestClient
 
+import worlds
 from palate.core.artefact import atomic_folder
 from palate.core.errors import ArtefactError, ConfigError, PalateError
+from palate.experiment import fit, load
+from palate.recommend.forgetting import forget
 from palate.serve.app import create_app
 from palate.serve.state import Served, Shelf, names_of, standing
 from serve import shop
@@ -196,3 +199,26 @@ def test_names_come_from_folders_or_are_given(tmp_path: Path) -> None:
         names_of(["x=runs/one", "x=runs/two"])
     with pytest.raises(ConfigError, match="names no model"):
         names_of(["x="])
+
+
+def test_a_run_in_which_somebody_was_forgotten_is_served_no_more(bundles: dict[str, Path], tmp_path: Path) -> None:
+    """What was read of it before still holds them."""
+    catalogue, run = tmp_path / "catalogue", tmp_path / "run"
+    worlds.catalogue().save(catalogue)
+    fit("popularity", load(catalogue, split="random"), out=run, quiet=True)
+    shelf = Shelf.open({"run": run, "bundle": bundles["one"]})
+    with TestClient(create_app(shelf)) as client:
+        assert client.get("/v1/users/u1").status_code == 200
+        forget([catalogue, run], users=["u1"])
+        shelf.refresh()
+        answer = client.get("/v1/users/u1")
+        assert (answer.status_code, answer.json()["error"]["do"]) == (410, "train it again")
+        assert client.get("/v1/users/u2", params={"model": "bundle"}).status_code == 200
+        assert client.get("/v1/health").json()["models"] == ["bundle"]
+        assert [model["name"] for model in client.get("/v1/models").json()["models"]] == ["bundle"]
+        assert client.get("/metrics").status_code == 200
+        shutil.rmtree(run)
+        fit("popularity", load(catalogue, split="random"), out=run, quiet=True)
+        shelf.refresh()
+        assert client.get("/v1/users/u2").status_code == 200
+        assert client.get("/v1/users/u1").status_code == 404

@@ -69,6 +69,7 @@ def data_import(
 ) -> None:
     """Read your files into a catalogue; all problems come in one report."""
     from palate.core.config import read_assignments
+    from palate.core.lock import changing
     from palate.encode.catalogue import take_file
     from palate.ingest.columns import ColumnNames
     from palate.ingest.folders import import_data
@@ -88,7 +89,8 @@ def data_import(
         min_item=min_item,
         name=name or out.name,
     )
-    found.save(out, take_file, replace=replace)
+    with changing(out, "importing into it"):
+        found.save(out, take_file, replace=replace)
     print(found.report.text())
     people = found.catalogue.interactions["user_id"].n_unique()
     rows, items_kept = len(found.catalogue.interactions), len(found.catalogue.items)

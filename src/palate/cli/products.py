@@ -53,6 +53,7 @@ def export(
 
 @app.command()
 def refresh(
+    context: typer.Context,
     bundle: Annotated[Path, typer.Argument(metavar="BUNDLE", help="Bundle folder.")],
     interactions: Annotated[
         Path, typer.Option(help="New events: who met which item, as for 'palate data import'.", show_default=False)
@@ -73,6 +74,7 @@ def refresh(
     """Take new interactions into a bundle without training: their users, and new ones, are folded in anew."""
     from palate.core.config import read_assignments
     from palate.core.errors import ConfigError
+    from palate.core.lock import changing
     from palate.ingest.columns import ColumnNames
     from palate.ingest.folders import import_data
     from palate.recommend.bundle import Bundle, refuse_stranger
@@ -83,6 +85,8 @@ def refresh(
         raise ConfigError("new events are one file, and this is a folder", where=str(interactions))
     words = [word for given in columns or [] for word in given.split(",")]
     names = ColumnNames.parse(read_assignments(words), where="--columns")
+    # What another refresh or a forgetting writes there meanwhile would be lost.
+    context.with_resource(changing(out, "refreshing it"))
     known = Bundle.load(bundle)
     chosen = None if events is None else read_assignments(events.split(","))
     found = import_data(interactions, columns=names, events=chosen, name=interactions.stem)

@@ -24,6 +24,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from palate.core.errors import ArtefactError
+from palate.core.lock import changing
 
 R = TypeVar("R")
 
@@ -54,39 +55,45 @@ def atomic_path(target: Path) -> Generator[Path, None, None]:
 def atomic_folder(target: Path, *, replace: bool = False) -> Generator[Path, None, None]:
     """A temporary folder beside `target` that takes its place when the block ends without an error.
 
-    Where `target` is a link, it stays one: the folder that it leads to is replaced.
+    Where `target` is a link, it stays one: the folder that it leads to is replaced. Nobody else writes there meanwhile
+    (`core/lock.py`).
 
     Raises:
-        ArtefactError: when `target` exists and may not be replaced.
+        ArtefactError: when `target` exists and may not be replaced, or another process is at it.
     """
     if target.is_symlink():
         target = _led_to(target)
-    if target.exists() and not replace:
-        raise ArtefactError(
-            f"{target} exists already",
-            do="choose another folder, or remove this one (--replace does, where there is that option)",
-        )
     target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".partial", dir=target.parent))
-    try:
-        yield temporary
-        os.chmod(temporary, 0o777 & ~_umask())
-        if target.exists():
-            old = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".old", dir=target.parent))
-            os.rename(target, old / "was")
-            try:
-                os.rename(temporary, target)
-            finally:
-                if not target.exists():
-                    os.rename(old / "was", target)
-                shutil.rmtree(old, ignore_errors=True)
-        else:
+    with changing(target, "writing it"):
+        if target.exists() and not replace:
+            raise ArtefactError(
+                f"{target} exists already",
+                do="choose another folder, or remove this one (--replace does, where there is that option)",
+            )
+        temporary = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".partial", dir=target.parent))
+        try:
+            yield temporary
+            os.chmod(temporary, 0o777 & ~_umask())
+            _swap_in(temporary, target)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _swap_in(temporary: Path, target: Path) -> None:
+    if target.exists():
+        old = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".old", dir=target.parent))
+        os.rename(target, old / "was")
+        try:
             os.rename(temporary, target)
-        _sync_folder(target.parent)
-        for old in left_beside(target, "old"):
+        finally:
+            if not target.exists():
+                os.rename(old / "was", target)
             shutil.rmtree(old, ignore_errors=True)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+    else:
+        os.rename(temporary, target)
+    _sync_folder(target.parent)
+    for old in left_beside(target, "old"):
+        shutil.rmtree(old, ignore_errors=True)
 
 
 def _led_to(link: Path) -> Path:

@@ -41,6 +41,10 @@ class DataError(PalateError):
     """Input data that cannot be used as it is."""
 
 
+class WithdrawnError(DataError):
+    """Somebody was forgotten in it: what is there cannot be used, and what was read of it before may not be."""
+
+
 class ArtefactError(PalateError):
     """A stored file or folder that is missing, damaged, tampered with or of another kind."""
 

@@ -1,19 +1,27 @@
-"""A lock on a folder, so that two processes that would spoil each other's work there do not meet.
+"""Locks, so that two processes that would spoil each other's work do not meet.
 
-Takes a folder; gives a context that one process at a time can be in. The system frees it when the process ends, killed
-or not.
+`exclusive` is for a folder that is worked in, `changing` for a place that is written anew as a whole. Both give a
+context that one process at a time can be in. The system frees it when the process ends, killed or not.
 """
 
 from __future__ import annotations
 
 import fcntl
+import os
+import threading
+import time
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 from palate.core.errors import ArtefactError
 
 LOCK = ".lock"
+# Seconds that another process is waited for: writing a bundle takes fewer, encoding a catalogue many more.
+PATIENCE = 10.0
+# Places that are held, by thread: who holds one may write it in several steps.
+_held: set[tuple[int, Path]] = set()
 
 
 @contextmanager
@@ -38,3 +46,78 @@ def exclusive(folder: Path, what: str) -> Generator[None, None, None]:
                 do="wait until it is done, or choose another folder (-o)",
             ) from None
         yield
+
+
+@contextmanager
+def changing(place: Path, what: str, *, shared: bool = False) -> Generator[None, None, None]:
+    """Hold a folder or file that is read and written anew, or taken away, until the block ends.
+
+    What is held is the name: the lock lies beside the place, and is gone when nobody holds it. Whoever holds a place
+    may hold it again. Where nothing can be written beside it nobody is kept out.
+
+    Args:
+        place: a folder or a file, or where one is to be; a link stands for what it leads to.
+        what: what is done, as in "another palate is encoding it".
+        shared: others may hold it, too, who say so.
+
+    Raises:
+        ArtefactError: when others still hold it after `PATIENCE` seconds.
+    """
+    real = place.resolve()
+    mine = threading.get_ident(), real
+    if mine in _held:
+        yield
+        return
+    path = real.parent / f".{real.name}{LOCK}"
+    try:
+        stream = _taken(path, place, what, fcntl.LOCK_SH if shared else fcntl.LOCK_EX)
+    except (PermissionError, FileNotFoundError):
+        yield
+        return
+    _held.add(mine)
+    try:
+        yield
+    finally:
+        _held.discard(mine)
+        with stream:
+            try:
+                # The last one of those who share it takes it away.
+                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                path.unlink(missing_ok=True)
+            except OSError:
+                pass
+
+
+def _stands(stream: BinaryIO, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(stream.fileno()), path.stat())
+    except FileNotFoundError:
+        return False
+
+
+def _taken(path: Path, place: Path, what: str, kind: int) -> BinaryIO:
+    """The file of a lock, held."""
+    until = time.monotonic() + PATIENCE
+    while True:
+        stream = open(path, "a+b")  # noqa: SIM115 - it is held beyond this function
+        try:
+            fcntl.flock(stream, kind | fcntl.LOCK_NB)
+            # A file that was taken away meanwhile keeps nobody out.
+            if _stands(stream, path):
+                stream.truncate(0)
+                stream.write(f"{what} (process {os.getpid()})".encode())
+                stream.flush()
+                return stream
+            stream.close()
+        except BlockingIOError:
+            stream.seek(0)
+            other = stream.read(200).decode(errors="replace")
+            stream.close()
+            if time.monotonic() > until:
+                raise ArtefactError(
+                    f"another palate is {other or 'changing it'}", where=str(place), do="wait until it is done"
+                ) from None
+            time.sleep(0.05)
+        except BaseException:
+            stream.close()
+            raise

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from palate.core.artefact import MANIFEST, atomic_path, kind_of, left_beside
 from palate.core.errors import ArtefactError, DataError, nearest
+from palate.core.lock import changing
 from palate.dataset.vocabulary import Vocabulary
 from palate.graph.rows import IntArray, Rows
 from palate.recommend.bundle import Bundle
@@ -31,6 +32,16 @@ from palate.recommend.forms import Form, ItemScores, Places, Vectors, Weights
 from palate.recommend.topk import write_table
 
 TREC = {"run.txt": (0, 2), "qrels.txt": (0, 2)}
+# What else Palate makes that holds ids: a file that tells it, and what it is.
+RECORDS = {
+    "comparison.json": "a comparison, with runs and lists of everybody",
+    "checkpoint": "a run that is not finished",
+    "*.inter": "an export for another toolkit",
+}
+OTHERS = (
+    "runs that were trained on it cannot be opened any more: train again; runs, bundles and lists that were made of it "
+    "hold them until they are named here too"
+)
 REMAINS = (
     "what it learnt from them stays in the vectors and weights of everybody else until it is trained again without them"
 )
@@ -62,7 +73,7 @@ class Forgotten:
 def forget(places: Collection[Path], users: Collection[str] = (), items: Collection[str] = ()) -> list[Forgotten]:
     """Forget users and items in all of these places; a place that knows none stays as it is.
 
-    What killed processes left beside a place may hold anybody, and is deleted: nothing else must be writing there.
+    What killed processes left beside a place may hold anybody, and is deleted.
 
     Args:
         places: folders of bundles, runs, catalogues and TREC exports; tables (.parquet or .csv) with `user_id` or
@@ -70,14 +81,18 @@ def forget(places: Collection[Path], users: Collection[str] = (), items: Collect
         users, items: ids.
 
     Raises:
-        ArtefactError, ConfigError: for a place of another kind, or a damaged one. Kinds, and runs, are looked at before
-            anything is written; where something else is damaged, the places before it are done.
+        ArtefactError, ConfigError: for a place of another kind, a damaged one, or one that another process writes.
+            Kinds, and runs, are looked at before anything is written; where something else is wrong, the places before
+            it are done.
         DataError: when an id is in none of them.
     """
     for place in places:
         if _kind(Path(place)) == "run":
             open_run(Path(place), set(users), set(items))
-    done = [_cleared(_forget_in(Path(place), set(users), set(items))) for place in places]
+    done: list[Forgotten] = []
+    for place in places:
+        with changing(Path(place), "forgetting in it"):
+            done.append(_cleared(_forget_in(Path(place), set(users), set(items))))
     for kind, wanted, found in (
         ("user", users, {name for one in done for name in one.users}),
         ("item", items, {name for one in done for name in one.items}),
@@ -99,6 +114,13 @@ def _kind(place: Path) -> str:
     kind = kind_of(place)
     if kind in ("bundle", "catalogue", "run"):
         return kind
+    for file, what in RECORDS.items():
+        if place.is_dir() and any(place.glob(file)):
+            raise ArtefactError(
+                f"this is {what}, which is not written anew without somebody",
+                where=str(place),
+                do="delete the folder, and make it again where it is needed",
+            )
     guess = nearest(place.name, [path.name for path in place.parent.iterdir()]) if place.parent.is_dir() else None
     raise ArtefactError(
         "this is no bundle, run, catalogue, table or ranked lists" if place.exists() else "there is nothing here",
@@ -116,7 +138,8 @@ def _forget_in(place: Path, users: set[str], items: set[str]) -> Forgotten:
     if kind == "bundle":
         return _forget_bundle(place, users, items)
     if kind == "catalogue":
-        return Forgotten(place, kind, *forget_catalogue(place, users, items))
+        gone = forget_catalogue(place, users, items)
+        return Forgotten(place, kind, gone[0], gone[1], (*gone[2], OTHERS) if gone[0] or gone[1] else ())
     gone_users, gone_items, notes = forget_run(place, users, items)
     return Forgotten(place, kind, gone_users, gone_items, (*notes, f"the model: {REMAINS}") if notes else ())
 

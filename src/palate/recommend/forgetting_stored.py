@@ -23,7 +23,7 @@ from palate.core.artefact import (
     write_manifest,
     write_tensors,
 )
-from palate.core.errors import ArtefactError, DataError
+from palate.core.errors import ArtefactError, WithdrawnError
 from palate.encode.features import Features
 from palate.encode.store import FAILED, FeatureStore
 from palate.ingest.catalogue import TYPES, Catalogue
@@ -228,11 +228,11 @@ def refuse_forgotten(manifest: Mapping[str, Any], folder: Path) -> None:
     """Refuse to open a run in which somebody was forgotten.
 
     Raises:
-        DataError: when that is so.
+        WithdrawnError: when that is so.
     """
     count = manifest.get(FORGOTTEN)
     if count is not None:
-        raise DataError(
+        raise WithdrawnError(
             f"{count['users']:,} users and {count['items']:,} items were forgotten in this run, so that its split "
             "cannot be made again",
             where=str(folder),

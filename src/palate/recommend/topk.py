@@ -9,6 +9,7 @@ import polars as pl
 
 from palate.core.artefact import atomic_path
 from palate.core.errors import ConfigError
+from palate.core.lock import changing
 from palate.dataset.dataset import Dataset
 from palate.graph.rows import IntArray
 from palate.measure.ranking import NOBODY, Masking, top_items
@@ -122,7 +123,7 @@ def write_table(table: pl.DataFrame, target: Path) -> None:
     """
     if target.suffix not in (".parquet", ".csv"):
         raise ConfigError(f"'{target.name}' is neither .parquet nor .csv", do="choose one of these suffixes")
-    with atomic_path(target) as temporary:
+    with changing(target, "writing it"), atomic_path(target) as temporary:
         if target.suffix == ".csv":
             table.write_csv(temporary)
         else:

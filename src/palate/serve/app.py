@@ -45,6 +45,7 @@ _SAID = {
     401: "The API key is missing or wrong.",
     404: "Something that the request names is not there: a user, an item, a model, a modality, a column.",
     408: "The body did not arrive in time.",
+    410: "The model is not served any more: somebody was forgotten in its run.",
     413: "The body or the picture is too large.",
     422: "The request does not fit the schema, or the model cannot answer it.",
     503: "The service is busy, or it took too long.",
@@ -102,15 +103,16 @@ def create_app(
     @app.get("/v1/health", response_model=schema.Health, tags=["service"])
     async def health() -> schema.Health:
         """Whether the service runs, and which models it serves. Needs no key."""
-        return schema.Health(status="ok", version=__version__, models=list(shelf.places), default=shelf.default)
+        names = [place.name for place, _ in shelf.all()]
+        return schema.Health(status="ok", version=__version__, models=names, default=shelf.default)
 
     @app.get("/v1/models", response_model=schema.ModelsAnswer, responses=_told(401, 503), tags=["service"])
     async def models() -> Response:
         """All models that are served, and what each of them can do."""
-        served = [shelf.get(name) for name in shelf.places]
+        served = [each for _, each in shelf.all()]
         return await answer(lambda: schema.ModelsAnswer(models=[_facts(each, readers) for each in served]))
 
-    @app.get("/v1/users", response_model=schema.UsersAnswer, responses=_told(401, 404, 422, 503), tags=["users"])
+    @app.get("/v1/users", response_model=schema.UsersAnswer, responses=_told(401, 404, 410, 422, 503), tags=["users"])
     async def users(query: Words = "", limit: Most = 20, model: Model = None) -> Response:
         """Users whose id holds the query: the id itself first, then those that begin so, short ones first."""
         served = shelf.get(model)
@@ -124,7 +126,7 @@ def create_app(
     @app.get(
         "/v1/users/{user_id:path}",
         response_model=schema.UserAnswer,
-        responses=_told(401, 404, 422, 503),
+        responses=_told(401, 404, 410, 422, 503),
         tags=["users"],
     )
     async def user(user_id: UserId, limit: Most = 50, model: Model = None) -> Response:
@@ -138,7 +140,7 @@ def create_app(
 
         return await answer(work)
 
-    @app.get("/v1/items", response_model=schema.ItemsAnswer, responses=_told(401, 404, 422, 503), tags=["items"])
+    @app.get("/v1/items", response_model=schema.ItemsAnswer, responses=_told(401, 404, 410, 422, 503), tags=["items"])
     async def items(query: Words = "", limit: Most = 20, model: Model = None) -> Response:
         """Items with every word of the query in title, description or categories. Titles count most, then popularity;
         case and accents do not matter. Without words, the most popular items."""
@@ -153,7 +155,7 @@ def create_app(
     @app.get(
         "/v1/items/{item_id:path}",
         response_model=schema.ItemAnswer,
-        responses=_told(401, 404, 422, 503),
+        responses=_told(401, 404, 410, 422, 503),
         tags=["items"],
     )
     async def item(item_id: ItemId, model: Model = None) -> Response:
@@ -165,7 +167,7 @@ def create_app(
         "/v1/recommend",
         response_model=schema.RecommendAnswer,
         response_model_exclude_unset=True,
-        responses=_told(400, 401, 404, 408, 413, 422, 503),
+        responses=_told(400, 401, 404, 408, 410, 413, 422, 503),
         tags=["recommend"],
     )
     async def recommendations(asked: Annotated[schema.Recommend, Body()]) -> Response:
@@ -182,7 +184,7 @@ def create_app(
     @app.post(
         "/v1/similar",
         response_model=schema.SimilarAnswer,
-        responses=_told(400, 401, 404, 408, 413, 422, 503),
+        responses=_told(400, 401, 404, 408, 410, 413, 422, 503),
         tags=["recommend"],
     )
     async def similars(asked: Annotated[schema.Similar, Body()]) -> Response:
@@ -193,7 +195,11 @@ def create_app(
     @app.get(
         "/media/{item_id:path}",
         response_class=Response,
-        responses={200: {"content": {"image/*": {}}}, 304: {"description": "Unchanged."}, **_told(401, 404, 422, 503)},
+        responses={
+            200: {"content": {"image/*": {}}},
+            304: {"description": "Unchanged."},
+            **_told(401, 404, 410, 422, 503),
+        },
         tags=["items"],
     )
     async def media(request: Request, item_id: ItemId, model: Model = None) -> Response:

@@ -129,8 +129,8 @@ class Readers:
 
     def warm(self, shelf: Shelf) -> None:
         """Encode something with every encoder that a model can be asked by, which makes them fetch their weights."""
-        for place in list(shelf.places.values()):
-            known = placed_by(place.served.bundle) | kept_by(place.served.bundle)
+        for _, served in shelf.all():
+            known = placed_by(served.bundle) | kept_by(served.bundle)
             for kind, value in SOMETHING.items():
                 # What cannot be done here is told to whoever asks for it.
                 with contextlib.suppress(PalateError):

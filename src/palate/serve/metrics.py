@@ -73,9 +73,9 @@ class _Loaded(Collector):
         since = GaugeMetricFamily("palate_model_loaded_timestamp_seconds", "When the model came.", labels=labels)
         users = GaugeMetricFamily("palate_model_users", "Users that the model knows.", labels=labels)
         items = GaugeMetricFamily("palate_model_items", "Items that the model knows.", labels=labels)
-        for place in list(self.shelf.places.values()):
-            facts, said = place.served.bundle.facts, place.served
-            values = (place.name, facts.title, said.source)
+        for place, served in self.shelf.all():
+            facts = served.bundle.facts
+            values = (place.name, facts.title, served.source)
             since.add_metric(values, place.since)
             users.add_metric(values, facts.users)
             items.add_metric(values, facts.items)

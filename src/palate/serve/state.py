@@ -21,7 +21,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from palate.core.artefact import MANIFEST, kind_of, left_beside, unchanged
-from palate.core.errors import ArtefactError, ConfigError, PalateError, unknown_name
+from palate.core.errors import ArtefactError, ConfigError, PalateError, WithdrawnError, unknown_name
 from palate.encode.features import Features
 from palate.measure.popularity import popularity
 from palate.models.base import Embeddings
@@ -200,7 +200,7 @@ class Place:
 
     Attributes:
         name: what requests call it.
-        served: what is there now.
+        served: what is there now; None when somebody was forgotten in the run that was served.
         path: where it comes from; None for what is not reloaded.
         load: makes a `Served` of the path.
         seen: the state of the path that was looked at last.
@@ -208,7 +208,7 @@ class Place:
     """
 
     name: str
-    served: Served
+    served: Served | None
     path: Path | None = None
     load: Callable[[], Served] | None = None
     seen: Stamp = ()
@@ -260,17 +260,27 @@ class Shelf:
         """A model as it is now.
 
         Raises:
-            Refusal: 404 for an unknown name.
+            Refusal: 404 for an unknown name, 410 for a run in which somebody was forgotten.
         """
         place = self.places.get(name or self.default)
         if place is None:
             raise Refusal(
                 404, unknown_name("model", name or "", self.places), do=f"there are: {', '.join(self.places)}"
             )
+        if place.served is None:
+            raise Refusal(
+                410, f"'{place.name}' is not served any more: somebody was forgotten in its run", do="train it again"
+            )
         return place.served
+
+    def all(self) -> list[tuple[Place, Served]]:
+        """The places with something to serve, and what that is now."""
+        return [(place, served) for place in list(self.places.values()) if (served := place.served) is not None]
 
     def refresh(self, *, force: bool = False) -> None:
         """Load what has changed on disk; what cannot be loaded leaves the old model in its place.
+
+        A run in which somebody was forgotten is the exception: its old model is not served any more.
 
         Args:
             force: also load what has not changed.
@@ -288,6 +298,9 @@ class Shelf:
         outcome: Outcome = "refused"
         try:
             new, place.seen = _twice(again, path, now)
+        except WithdrawnError as error:
+            place.served = None
+            log.error("%s: is not served any more: %s", place.name, error.what)
         except Exception as error:  # Whatever is wrong with the new model, the old one goes on, and the watcher too.
             reason = " ".join(str(error).split())
             log.error(
