@@ -108,6 +108,21 @@ def test_a_model_of_item_weights_is_explained(shop: Path, tmp_path: Path) -> Non
     assert "unknown modality 'model'" in said.err
 
 
+def test_what_a_model_cannot_tell_apart_is_said(shop: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "ease"
+    assert worlds.palate("train", "ease", "--data", shop, "-o", folder, "--quiet").code == 0
+    # Nobody took i26: what is like it, the model does not know.
+    new = worlds.palate("recommend", folder, "--liked", "i26", "-k", 3)
+    assert new.err == (
+        "note: the model gives all items that may be in this list the same score: they come in order of popularity\n"
+    )
+    popular = worlds.palate("recommend", folder, "--liked", "i26", "-k", 3, "--cold-quota", 3)
+    assert "2 of 3 items that nobody took in training: no other may be in this list" in popular.err
+    assert "same score: their choice and order are chance" in popular.err
+    known = worlds.palate("recommend", folder, "--liked", "i7", "-k", 3)
+    assert known.err == ""
+
+
 @pytest.mark.parametrize(
     ("words", "expected"),
     [

@@ -199,7 +199,8 @@ def recommend(
     """Recommend items that a user does not know yet, to the screen or into a file.
 
     Filters (--where, --allow, --deny) come first. Then the popularity cap takes hits away, diversity orders what is
-    left, and the cold quota is kept.
+    left, and the cold quota is kept. Where the model gives all items that are left the same score, the most popular come
+    first, and a note says so.
     """
     from palate.cli.offers import offer_of
     from palate.recommend.filters import read_ids, require_items
@@ -219,12 +220,14 @@ def recommend(
     )
     require_items(allowed, [*(where or ()), *(str(each) for each in (allow, deny) if each)])
     rules = offer.rules(cap=popularity_cap, diversity=diversify, cold=cold_quota)
-    table = offer.lists(user or None, k, allowed=allowed, rules=rules)
+    lists = offer.lists(user or None, k, allowed=allowed, rules=rules)
+    for note in lists.notes:
+        print(f"note: {note}", file=sys.stderr)
     if out is not None:
-        write_table(table, out)
-        print(f"{len(table):,} recommendations for {table['user_id'].n_unique():,} users → {out}")
+        write_table(lists.table, out)
+        print(f"{len(lists.table):,} recommendations for {lists.table['user_id'].n_unique():,} users → {out}")
     else:
-        print_table(table)
+        print_table(lists.table)
 
 
 @app.command()

@@ -15,7 +15,8 @@ from torch.nn import functional as F
 from palate.core.errors import DataError, PalateError
 from palate.encode.features import Features
 from palate.graph.rows import IntArray, Rows
-from palate.recommend import foldin
+from palate.recommend import alike, foldin
+from palate.recommend.alike import OrPopular
 from palate.recommend.bundle import one_row
 from palate.recommend.explain import nearest_history, neighbours_of
 from palate.recommend.filters import Condition, both
@@ -82,8 +83,10 @@ def recommend(served: Served, asked: Wish, readers: Readers) -> RecommendAnswer:
     allowed = _allowed(served, asked)
     with torch.inference_mode():
         person = _person(served, asked, readers)
-        found = _chosen(served, asked, person.search(allowed))
-        notes = list(person.notes)
+        search = OrPopular(person.search(allowed), served.counts)
+        rules = _rules(served, asked)
+        found = search(asked.k, None) if rules is None else choose(search, asked.k, rules)
+        notes = person.notes + alike.notes([alike.about(search, found, rules)], asked.k, asked.cold_quota)
         if len(found) < asked.k:
             notes.append(f"{len(found):,} of {asked.k:,}: no other item may be in this list")
         why = _reasons(served, asked, person, found.items) if asked.explain else [None] * len(found)
@@ -205,9 +208,7 @@ def _by_scores(scores: Tensor, hidden: Rows | None, seed: int) -> Callable[[Bool
     return lambda allowed: search_scorer(Given(scores), 0, allowed=allowed, mask=hidden, seed=seed)
 
 
-def _chosen(served: Served, asked: Wish, search: Search) -> Candidates:
-    if asked.diversify is None and asked.popularity_cap is None and not asked.cold_quota:
-        return search(asked.k, None)
+def _rules(served: Served, asked: Wish) -> Rules | None:
     bundle, diversity = served.bundle, None
     if asked.diversify is not None:
         if asked.diversify.by not in (OWN, *bundle.features):
@@ -226,14 +227,12 @@ def _chosen(served: Served, asked: Wish, search: Search) -> Candidates:
         diversity=diversity,
         cold=min(asked.cold_quota, asked.k),
     )
-    if rules is None:
-        return search(asked.k, None)
     # What is popular, and what nobody took, is worked out once for a model.
-    if rules.cap is not None:
+    if rules is not None and rules.cap is not None:
         vars(rules)["head"] = served.rules.head
-    if rules.cold:
+    if rules is not None and rules.cold:
         vars(rules)["is_cold"] = served.rules.is_cold
-    return choose(search, asked.k, rules)
+    return rules
 
 
 def _reasons(served: Served, asked: Wish, person: Person, items: IntArray) -> list[Why | None]:
@@ -250,8 +249,8 @@ def _reasons(served: Served, asked: Wish, person: Person, items: IntArray) -> li
             for short, value in zip(short_items(served, near.items), near.values.tolist(), strict=True)
         ]
         branches = {name: values[place] for name, values in added.items()}
-        alike = {"neighbours": _neighbours(served, item, asked.neighbours)} if asked.neighbours else {}
-        found.append(Why(branches=branches, history=history, **alike))
+        near_it = {"neighbours": _neighbours(served, item, asked.neighbours)} if asked.neighbours else {}
+        found.append(Why(branches=branches, history=history, **near_it))
     return found
 
 
