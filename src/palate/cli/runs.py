@@ -173,8 +173,8 @@ def recommend(
     where: Annotated[
         list[str] | None,
         typer.Option(
-            help="Only items like this: 'genre=Comedy', 'genre=Comedy|Drama' (either), 'genre!=Horror', 'year>=1990'. "
-            "Repeatable; all must hold."
+            help="Only items like this: 'genre=Comedy', 'genre=Comedy|Drama' (either), 'genre!=Horror', 'year>=1990', "
+            "'added<2024-06-01' (dates are UTC). Repeatable; all must hold."
         ),
     ] = None,
     allow: Annotated[Path | None, typer.Option(help="Only the items in this file, one id a line.")] = None,
@@ -199,8 +199,8 @@ def recommend(
     """Recommend items that a user does not know yet, to the screen or into a file.
 
     Filters (--where, --allow, --deny) come first. Then the popularity cap takes hits away, diversity orders what is
-    left, and the cold quota is kept. Where the model gives all items that are left the same score, the most popular come
-    first, and a note says so.
+    left, and the cold quota is kept. Where the model gives all items that are left the same score, the most popular
+    come first, and a note says so.
     """
     from palate.cli.offers import offer_of
     from palate.recommend.filters import read_ids, require_items

@@ -27,6 +27,7 @@ from palate.encode.categories import SEVERAL, labels_of
 from palate.graph.rows import IntArray
 from palate.models.base import Scorer
 from palate.recommend.bundling import item_table
+from palate.recommend.moments import Moments
 
 BoolArray = NDArray[np.bool_]
 Sign = Literal["=", "!=", ">=", "<=", ">", "<"]
@@ -49,9 +50,9 @@ class Condition:
 
     Attributes:
         column: of the item table.
-        sign: = (one of the item's values is one of these), != (none is), or a comparison with one number. An item
-            that lacks the column satisfies != alone.
-        values: at least one; texts, or numbers as texts.
+        sign: = (one of the item's values is one of these), != (none is), or a comparison with one number, or with one
+            day or time (see `moments`). An item that lacks the column satisfies != alone.
+        values: at least one; texts, or numbers, days and times as texts.
     """
 
     column: str
@@ -63,7 +64,7 @@ class Condition:
 
     @classmethod
     def parse(cls, text: str) -> Condition:
-        """Read `genre=Comedy`, `genre=Comedy|Drama` (either), `genre!=Horror` or `year>=1990`.
+        """Read `genre=Comedy`, `genre=Comedy|Drama` (either), `genre!=Horror`, `year>=1990` or `added<2024-06-01`.
 
         Raises:
             ConfigError: when it is none of these.
@@ -73,7 +74,7 @@ class Condition:
         if found is None or not values:
             raise ConfigError(
                 f"'{text}' is no condition on items",
-                do="write COLUMN=VALUE, COLUMN=VALUE|VALUE, COLUMN!=VALUE, or COLUMN>=NUMBER (also <=, >, <)",
+                do="write COLUMN=VALUE, COLUMN=VALUE|VALUE, COLUMN!=VALUE, or COLUMN>=NUMBER-OR-DATE (also <=, >, <)",
             )
         return cls(found["column"], cast("Sign", found["sign"]), values)
 
@@ -117,7 +118,7 @@ class ItemFilters:
 
         Raises:
             ConfigError: for a text that is no condition.
-            DataError: for an unknown id, column or value, and for a comparison with what is no number.
+            DataError: for an unknown id, column or value, and for a comparison with what is no number or date.
         """
         conditions = [Condition.parse(each) if isinstance(each, str) else each for each in where]
         denied = self.items.rows(deny)
@@ -195,9 +196,13 @@ class _Column:
     def satisfying(self, condition: Condition) -> BoolArray:
         """Which items satisfy a condition on this column."""
         if condition.sign in _ORDERED:
-            if len(condition.values) > 1:
-                raise ConfigError(f"'{condition}' compares with several values", do="compare with one number")
+            if len(condition.values) != 1:
+                raise ConfigError(
+                    f"'{condition}' compares with several values", do="compare with one number or one date"
+                )
             compare = _ORDERED[condition.sign]
+            if self.moments is not None:
+                return self.moments.satisfying(compare, condition.values[0], str(condition))
             with np.errstate(invalid="ignore"):
                 return compare(self.numbers, self._number(condition))
         mask = np.zeros(len(self.column), dtype=np.bool_)
@@ -211,7 +216,9 @@ class _Column:
         Raises:
             DataError: when none has.
         """
-        if self.column.dtype.is_numeric():
+        if self.moments is not None:
+            rows = np.flatnonzero(self.moments.satisfying(operator.eq, value, f"{self.column.name}={value}"))
+        elif self.column.dtype.is_numeric():
             rows = np.flatnonzero(self.numbers == self._number(Condition(self.column.name, "=", (value,))))
         else:
             labels, pointer, rows = self.values
@@ -223,7 +230,7 @@ class _Column:
         return rows
 
     def _advice(self, value: str) -> str:
-        if self.column.dtype.is_numeric():
+        if self.column.dtype.is_numeric() or self.moments is not None:
             return "compare with >= and <= instead"
         labels = self.values[0]
         guess = nearest(value, labels.head(GUESSED_AMONG))
@@ -240,6 +247,11 @@ class _Column:
         return number
 
     @cached_property
+    def moments(self) -> Moments | None:
+        """The column as dates or times; None where it holds none."""
+        return Moments(self.column) if Moments.among(self.column) else None
+
+    @cached_property
     def numbers(self) -> NDArray[np.float64]:
         """The column as numbers, NaN where it has none.
 
@@ -250,7 +262,8 @@ class _Column:
         values = self.column.cast(pl.Float64, strict=False) if numeric else pl.Series([None], dtype=pl.Float64)
         if values.null_count() == len(values):
             raise DataError(
-                f"the item column '{self.column.name}' holds no numbers", do="compare it with = or != and a value"
+                f"the item column '{self.column.name}' holds no numbers or dates",
+                do="compare it with = or != and a value",
             )
         return values.fill_null(float("nan")).to_numpy()
 

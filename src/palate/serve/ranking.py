@@ -19,7 +19,7 @@ from palate.recommend import alike, foldin
 from palate.recommend.alike import OrPopular
 from palate.recommend.bundle import one_row
 from palate.recommend.explain import nearest_history, neighbours_of
-from palate.recommend.filters import Condition, both
+from palate.recommend.filters import Condition, Sign, both
 from palate.recommend.forms import Given, Vectors, Weights
 from palate.recommend.index import BoolArray, Index
 from palate.recommend.rerank import Candidates, Rules, Search, choose, search_index, search_scorer
@@ -106,8 +106,8 @@ def _allowed(served: Served, asked: Wish) -> BoolArray | None:
             known = ", ".join(served.filters.columns)
             raise Refusal(404, f"there is no item column '{column}'", where="where", do=f"there are: {known}")
         if isinstance(wanted, Range):
-            ends = ((">=", wanted.min), ("<=", wanted.max))
-            conditions += [Condition(column, sign, (repr(end),)) for sign, end in ends if end is not None]  # pyright: ignore[reportArgumentType]
+            ends: tuple[tuple[Sign, str | float | None], ...] = ((">=", wanted.min), ("<=", wanted.max))
+            conditions += [Condition(column, sign, (_text(end),)) for sign, end in ends if end is not None]
         else:
             values = wanted if isinstance(wanted, list) else [wanted]
             conditions.append(Condition(column, "=", tuple(_text(value) for value in values)))
