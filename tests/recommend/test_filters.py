@@ -15,7 +15,7 @@ from palate.core.errors import ConfigError, DataError
 from palate.dataset.vocabulary import Vocabulary
 from palate.measure.ranking import top_items
 from palate.models import Embeddings
-from palate.recommend.filters import Condition, ItemFilters, Restricted, both, read_ids, require_items
+from palate.recommend.filters import Condition, ItemFilters, Restricted, both, known_ids, read_ids, require_items
 
 TABLE = pl.DataFrame(
     {
@@ -181,19 +181,27 @@ def test_conditions_read_as_they_are_written() -> None:
 
 def test_ids_come_from_a_file(tmp_path: Path) -> None:
     file = tmp_path / "ids.txt"
-    file.write_text(" b\n\nd \n")
-    assert read_ids(file, FILTERS.items) == ["b", "d"]
-    file.write_text("b\nx\n")
-    with pytest.raises(DataError) as caught:
-        read_ids(file, FILTERS.items)
-    assert "unknown item 'x'" in str(caught.value)
-    assert "ids.txt, line 2" in str(caught.value)
+    file.write_text(" b\n\nx \n")
+    assert read_ids(file) == ["b", "x"]
     file.write_text("\n")
     with pytest.raises(DataError, match="no id"):
-        read_ids(file, FILTERS.items)
+        read_ids(file)
     file.write_bytes(b"\xff\xfe\x00")
     with pytest.raises(DataError, match="UTF-8"):
-        read_ids(file, FILTERS.items)
+        read_ids(file)
+    with pytest.raises(DataError, match="no such file") as caught:
+        read_ids(tmp_path / "nofile.txt")
+    assert str(tmp_path / "nofile.txt") == caught.value.where
+    with pytest.raises(DataError, match="a folder"):
+        read_ids(tmp_path)
+
+
+def test_ids_that_are_no_items_are_left_out_and_named() -> None:
+    assert known_ids(["b", "a", "b"], FILTERS.items, "deny") == (["b", "a", "b"], [])
+    assert known_ids(["x", "b"], FILTERS.items, "deny") == (["b"], ["deny: 1 id that is no item is left out: x"])
+    kept, said = known_ids([*"zyxwvuzb", "z"], FILTERS.items, "old.txt")
+    assert kept == ["b"]
+    assert said == ["old.txt: 6 ids that are no item are left out: z, y, x, w, v and 1 more"]
 
 
 def test_the_table_of_a_data_set_is_in_the_order_of_its_items() -> None:

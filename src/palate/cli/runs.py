@@ -177,8 +177,12 @@ def recommend(
             "'added<2024-06-01' (dates are UTC). Repeatable; all must hold."
         ),
     ] = None,
-    allow: Annotated[Path | None, typer.Option(help="Only the items in this file, one id a line.")] = None,
-    deny: Annotated[Path | None, typer.Option(help="Never the items in this file, one id a line.")] = None,
+    allow: Annotated[
+        Path | None, typer.Option(help="Only the items in this file, one id a line; unknown ones are left out.")
+    ] = None,
+    deny: Annotated[
+        Path | None, typer.Option(help="Never the items in this file, one id a line; unknown ones are left out.")
+    ] = None,
     diversify: Annotated[
         str | None,
         typer.Option(
@@ -202,8 +206,8 @@ def recommend(
     left, and the cold quota is kept. Where the model gives all items that are left the same score, the most popular
     come first, and a note says so.
     """
-    from palate.cli.offers import offer_of
-    from palate.recommend.filters import read_ids, require_items
+    from palate.cli.offers import ids_of, offer_of
+    from palate.recommend.filters import require_items
     from palate.recommend.topk import write_table
 
     if [bool(user), everyone, bool(liked)].count(True) != 1:
@@ -215,8 +219,8 @@ def recommend(
     offer = offer_of(run, data, liked, content=diversify is not None)
     allowed = offer.filters.mask(
         where or (),
-        allow=read_ids(allow, offer.items) if allow else None,
-        deny=read_ids(deny, offer.items) if deny else (),
+        allow=ids_of(allow, offer, needed=True) if allow else None,
+        deny=ids_of(deny, offer, needed=False) if deny else (),
     )
     require_items(allowed, [*(where or ()), *(str(each) for each in (allow, deny) if each)])
     rules = offer.rules(cap=popularity_cap, diversity=diversify, cold=cold_quota)

@@ -35,6 +35,8 @@ Sign = Literal["=", "!=", ">=", "<=", ">", "<"]
 BETWEEN = "|"
 # Values among which a near one is looked for.
 GUESSED_AMONG = 10_000
+# Unknown ids that a note names.
+NAMED = 5
 _CONDITION = re.compile(r"\s*(?P<column>[^=<>!]+?)\s*(?P<sign>>=|<=|!=|=|>|<)\s*(?P<values>.*?)\s*", re.DOTALL)
 _ORDERED: dict[Sign, Callable[[NDArray[np.float64], float], BoolArray]] = {
     ">=": operator.ge,
@@ -166,25 +168,44 @@ class Restricted:
         return scores.masked_fill(self.barred.to(scores.device), -torch.inf)
 
 
-def read_ids(path: Path, items: Vocabulary) -> list[str]:
+def read_ids(path: Path) -> list[str]:
     """The item ids in a text file, one a line; blank lines are skipped.
 
     Raises:
-        DataError: for an unknown id (with its line), no id at all, or a file that is no UTF-8 text.
+        DataError: for no id at all, or what is no UTF-8 text file.
     """
+    do = "give a text file with one id a line"
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
+    except FileNotFoundError:
+        raise DataError("there is no such file", where=str(path), do=f"check the path; {do}") from None
+    except IsADirectoryError:
+        raise DataError("this is a folder, not a file", where=str(path), do=do) from None
     except UnicodeDecodeError:
-        raise DataError("this is no UTF-8 text", where=str(path), do="give a text file with one id a line") from None
-    named = [(number, line.strip()) for number, line in enumerate(lines, start=1) if line.strip()]
-    if not named:
+        raise DataError("this is no UTF-8 text", where=str(path), do=do) from None
+    names = [name for line in lines if (name := line.strip())]
+    if not names:
         raise DataError("there is no id in this file", where=str(path), do="write one item id a line")
-    for number, name in named:
-        try:
-            items.row(name)
-        except DataError as error:
-            raise DataError(error.what, where=f"{path}, line {number}", do=error.do) from None
-    return [name for _, name in named]
+    return names
+
+
+def known_ids(names: Sequence[str], items: Vocabulary, where: str) -> tuple[list[str], list[str]]:
+    """Those of some ids that are items, and a note on the others, where there are any.
+
+    An item that is not there can be in no list, so that nothing is lost when its id is left out.
+
+    Args:
+        where: where the ids come from, for the note.
+    """
+    unknown = dict.fromkeys(name for name in names if items.find(name) is None)
+    if not unknown:
+        return list(names), []
+    some = ", ".join(list(unknown)[:NAMED]) + (f" and {len(unknown) - NAMED:,} more" if len(unknown) > NAMED else "")
+    one = len(unknown) == 1
+    note = (
+        f"{where}: {len(unknown):,} {'id that is' if one else 'ids that are'} no item {'is' if one else 'are'} left out"
+    )
+    return [name for name in names if name not in unknown], [f"{note}: {some}"]
 
 
 class _Column:

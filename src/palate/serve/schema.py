@@ -98,8 +98,8 @@ class Wish(Request):
     k: Length = 10
     model: ModelName = None
     exclude_seen: bool = Field(default=True, description="leave out what the user has met, or the items given")
-    allow: Ids | None = Field(default=None, description="only these items")
-    deny: Ids = Field(default=[], description="never these items")
+    allow: Ids | None = Field(default=None, description="only these items; unknown ids are left out, which a note says")
+    deny: Ids = Field(default=[], description="never these items; unknown ids are left out likewise")
     where: dict[Name, Wanted] = Field(
         default={},
         max_length=MOST_CONDITIONS,
@@ -131,7 +131,7 @@ class ForItems(Wish):
     """Recommendations for somebody who is known by a list of items alone, without training."""
 
     items: Annotated[list[RatedItem], Field(min_length=1, max_length=MOST_ITEMS)] = Field(
-        description="in order of time, the latest last"
+        description="in order of time, the latest last; of an item that is named twice, the last mention counts"
     )
 
 
