@@ -244,11 +244,19 @@ def explain(
     data: MovedOption = None,
 ) -> None:
     """Why this item for this user: the parts of its score, what of the user's history is behind it, what it is like."""
+    from palate.core.artefact import kind_of
     from palate.experiment import Run
     from palate.models import Recommender
     from palate.printing import print_explanation
+    from palate.recommend.bundle import KIND
     from palate.recommend.explain import explain_to
 
+    if kind_of(run) == KIND:
+        raise ConfigError(
+            "this is a bundle, which keeps no parts of scores",
+            where=str(run),
+            do='name the run that it was exported from, or ask the service for it with "explain": true',
+        )
     opened = Run.load(run, data=data)
     model = opened.model()
     parts = model.score_parts() if isinstance(model, Recommender) else {}
