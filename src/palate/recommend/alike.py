@@ -19,7 +19,7 @@ from palate.recommend.filters import BoolArray
 from palate.recommend.rerank import Candidates, Rules, Search
 
 # So many times as many candidates are looked at where those before had one score.
-GROWTH = 8
+GROWTH = 64
 BY_POPULARITY = "the model gives all items that may be in this list the same score: they come in order of popularity"
 BY_CHANCE = (
     "the model gives all items that may be in this list the same score, and all are equally popular: "
@@ -45,12 +45,13 @@ class OrPopular:
 
     def __call__(self, count: int, among: BoolArray | None) -> Candidates:
         """See `Search`."""
-        found = self.search(count, among)
+        # A single item has no other to be told apart from.
+        found = self.search(max(count, 2), among)
         if self._alike is None and _differ(found):
             self._alike = False
         if not len(found) or not self.alike:
-            return found
-        every = self.search(len(self.counts), among)
+            return found.take(slice(count))
+        every = self._every if among is None else self.search(len(self.counts), among)
         return every.take(np.argsort(-self.counts[every.items], kind="stable")[:count])
 
     @property
@@ -65,8 +66,13 @@ class OrPopular:
         """What is to be said of the order of its lists; empty where the model's scores decide."""
         if not self.alike:
             return ""
-        counts = self.counts[self.search(len(self.counts), None).items]
+        counts = self.counts[self._every.items]
         return BY_POPULARITY if counts.min() < counts.max() else BY_CHANCE
+
+    @cached_property
+    def _every(self) -> Candidates:
+        """All candidates, as ties fall."""
+        return self.search(len(self.counts), None)
 
 
 def all_alike(search: Search, among: BoolArray | None = None) -> bool:
