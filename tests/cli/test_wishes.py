@@ -108,6 +108,52 @@ def test_a_model_of_item_weights_is_explained(shop: Path, tmp_path: Path) -> Non
     assert "unknown modality 'model'" in said.err
 
 
+def test_stale_ids_are_left_out_and_named(run: Path, tmp_path: Path) -> None:
+    (tmp_path / "old.txt").write_text("gone\ni3\n")
+    (tmp_path / "gone.txt").write_text("I3x\n")
+    allowed = worlds.palate(
+        "recommend", run, "-u", "u1", "--allow", tmp_path / "old.txt", "--deny", tmp_path / "gone.txt"
+    )
+    assert allowed.code == 0, allowed.text
+    assert allowed.err.splitlines() == [
+        f"note: {tmp_path}/old.txt: 1 id that is no item is left out: gone",
+        f"note: {tmp_path}/gone.txt: 1 id that is no item is left out: I3x",
+    ]
+    assert "i3 " in allowed.out
+    nothing = worlds.palate("recommend", run, "-u", "u1", "--allow", tmp_path / "gone.txt")
+    assert nothing.code == 1
+    assert "there is no item of an id in this file" in nothing.err
+    assert "did you mean 'i3' by 'I3x'?" in nothing.err
+
+
+def test_who_is_named_twice_gets_one_list(run: Path) -> None:
+    once, twice = (worlds.palate("recommend", run, *users) for users in (("-u", "u1"), ("-u", "u1", "-u", "u1")))
+    assert once.code == 0
+    assert once.out == twice.out
+
+
+def test_a_bundle_is_explained_by_its_run(run: Path, tmp_path: Path) -> None:
+    assert worlds.palate("export", run, "-o", tmp_path / "bundle").code == 0
+    ended = worlds.palate("explain", tmp_path / "bundle", "-u", "u1", "-i", "i1")
+    assert ended.code == 1
+    assert "do:    name the run that it was exported from" in ended.err
+
+
+def test_what_a_model_cannot_tell_apart_is_said(shop: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "ease"
+    assert worlds.palate("train", "ease", "--data", shop, "-o", folder, "--quiet").code == 0
+    # Nobody took i26: what is like it, the model does not know.
+    new = worlds.palate("recommend", folder, "--liked", "i26", "-k", 3)
+    assert new.err == (
+        "note: the model gives all items that may be in this list the same score: they come in order of popularity\n"
+    )
+    popular = worlds.palate("recommend", folder, "--liked", "i26", "-k", 3, "--cold-quota", 3)
+    assert "2 of 3 items that nobody took in training: no other may be in this list" in popular.err
+    assert "same score: their choice and order are chance" in popular.err
+    known = worlds.palate("recommend", folder, "--liked", "i7", "-k", 3)
+    assert known.err == ""
+
+
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
@@ -116,7 +162,7 @@ def test_a_model_of_item_weights_is_explained(shop: Path, tmp_path: Path) -> Non
         (("--where", "colour"), "COLUMN=VALUE"),
         (("--where", "title>=3"), "no numbers"),
         (("--where", "colour=red", "--where", "colour=blue"), "no item satisfies"),
-        (("--allow", "nowhere.txt"), "nowhere.txt"),
+        (("--allow", "nowhere.txt"), "error: there is no such file\n  where: nowhere.txt\n  do:    check the path"),
         (("--diversify", "text"), "MODALITY:λ"),
         (("--diversify", "audio:0.5"), "unknown modality 'audio'"),
         (("--popularity-cap", "half"), "30%"),

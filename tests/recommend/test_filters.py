@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import date, datetime
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from palate.core.errors import ConfigError, DataError
 from palate.dataset.vocabulary import Vocabulary
 from palate.measure.ranking import top_items
 from palate.models import Embeddings
-from palate.recommend.filters import Condition, ItemFilters, Restricted, both, read_ids, require_items
+from palate.recommend.filters import Condition, ItemFilters, Restricted, both, known_ids, read_ids, require_items
 
 TABLE = pl.DataFrame(
     {
@@ -26,8 +27,20 @@ TABLE = pl.DataFrame(
         "year": ["1979", "1988", "1995", "2021", "unknown"],
         "price": [10.0, 9.5, 10.0, None, 12.25],
         "adult": [True, False, True, False, False],
+        "made": [date(2024, 5, 31), date(2024, 6, 1), None, date(2024, 6, 2), date(1969, 12, 31)],
+        "added": [
+            datetime(2024, 5, 31, 23, 59, 59, 999_999),
+            datetime(2024, 6, 1),
+            datetime(2024, 6, 1, 18, 30),
+            datetime(2024, 6, 2),
+            None,
+        ],
         "nothing": pl.Series([None] * 5, dtype=pl.String),
     }
+).with_columns(
+    # The same moments, as a clock in Berlin shows them, in another unit.
+    local=pl.col("added").cast(pl.Datetime("ns", "UTC")).dt.convert_time_zone("Europe/Berlin"),
+    coarse=pl.col("added").cast(pl.Datetime("ms")),
 )
 FILTERS = ItemFilters(TABLE, Vocabulary("item", TABLE["item_id"]))
 
@@ -66,6 +79,50 @@ def test_conditions_say_which_items_may_be_listed(where: list[str], expected: st
     assert left(*where) == expected
 
 
+@pytest.mark.parametrize("column", ["made", "added", "local", "coarse"])
+@pytest.mark.parametrize(
+    ("wanted", "by_day"),
+    [
+        (">=2024-06-01", "bcd"),
+        ("> 2024-06-01 ", "d"),
+        ("<=2024-06-01", "abc"),
+        ("<2024-06-01", "a"),
+        ("=2024-06-01", "bc"),
+        ("=2024-06-02|2024-05-31", "ad"),
+        ("!=2024-06-01", "ade"),
+    ],
+)
+def test_a_day_stands_for_all_of_it(column: str, wanted: str, by_day: str) -> None:
+    if column == "made":
+        # Item c has no date; e was made on the last day before 1970.
+        by_day = {"a": "ae", "abc": "abe", "ade": "acde"}.get(by_day, by_day.replace("c", ""))
+    assert left(f"{column}{wanted}") == by_day
+
+
+@pytest.mark.parametrize("column", ["added", "local", "coarse"])
+@pytest.mark.parametrize(
+    ("wanted", "expected"),
+    [
+        (">=2024-06-01T18:30", "cd"),
+        (">2024-06-01 18:30:00", "d"),
+        ("<=2024-06-01T20:30+02:00", "abc"),
+        ("<2024-06-01T20:30+02:00", "ab"),
+        ("=2024-06-01T18:30Z", "c"),
+        (">=2024-06-02T00:00:00.000001", ""),
+        (">=0001-01-01T00:00+14:00", "abcd"),
+        ("<=9999-12-31T23:59:59-12:00", "abcd"),
+    ],
+)
+def test_a_time_without_a_zone_is_utc(column: str, wanted: str, expected: str) -> None:
+    assert left(f"{column}{wanted}") == expected
+
+
+def test_a_date_is_its_first_moment() -> None:
+    assert left("made>=2024-06-01T00:00") == "bd"
+    assert left("made>2024-06-01T00:00") == "d"
+    assert left("made<=2024-06-01T01:00+02:00") == "ae"
+
+
 def test_lists_of_ids_allow_and_deny() -> None:
     assert left(allow=["d", "a", "a"]) == "ad"
     assert left(deny=["b", "e"]) == "acd"
@@ -93,6 +150,13 @@ def test_without_wishes_there_is_no_mask() -> None:
         ("price=cheap", DataError, "'cheap' is no number"),
         ("year>=nan", DataError, "'nan' is no number"),
         ("year>=1980|1990", ConfigError, "one number"),
+        ("made>=1990", DataError, "'1990' is no date"),
+        ("made=yesterday", DataError, "where: made=yesterday"),
+        ("added<2024-06-31", DataError, "write a day (2024-06-01)"),
+        ("added>=2024-06-01T25:00", DataError, "'2024-06-01T25:00' is no date"),
+        ("added>=2024-06-01|2024-06-02", ConfigError, "one date"),
+        ("added=2024-06-05", DataError, "no item has the added '2024-06-05'"),
+        ("year>=2024-06-01", DataError, "'2024-06-01' is no number"),
         ("title>=3", DataError, "holds no numbers"),
         ("tags>=3", DataError, "holds no numbers"),
     ],
@@ -117,19 +181,27 @@ def test_conditions_read_as_they_are_written() -> None:
 
 def test_ids_come_from_a_file(tmp_path: Path) -> None:
     file = tmp_path / "ids.txt"
-    file.write_text(" b\n\nd \n")
-    assert read_ids(file, FILTERS.items) == ["b", "d"]
-    file.write_text("b\nx\n")
-    with pytest.raises(DataError) as caught:
-        read_ids(file, FILTERS.items)
-    assert "unknown item 'x'" in str(caught.value)
-    assert "ids.txt, line 2" in str(caught.value)
+    file.write_text(" b\n\nx \n")
+    assert read_ids(file) == ["b", "x"]
     file.write_text("\n")
     with pytest.raises(DataError, match="no id"):
-        read_ids(file, FILTERS.items)
+        read_ids(file)
     file.write_bytes(b"\xff\xfe\x00")
     with pytest.raises(DataError, match="UTF-8"):
-        read_ids(file, FILTERS.items)
+        read_ids(file)
+    with pytest.raises(DataError, match="no such file") as caught:
+        read_ids(tmp_path / "nofile.txt")
+    assert str(tmp_path / "nofile.txt") == caught.value.where
+    with pytest.raises(DataError, match="a folder"):
+        read_ids(tmp_path)
+
+
+def test_ids_that_are_no_items_are_left_out_and_named() -> None:
+    assert known_ids(["b", "a", "b"], FILTERS.items, "deny") == (["b", "a", "b"], [])
+    assert known_ids(["x", "b"], FILTERS.items, "deny") == (["b"], ["deny: 1 id that is no item is left out: x"])
+    kept, said = known_ids([*"zyxwvuzb", "z"], FILTERS.items, "old.txt")
+    assert kept == ["b"]
+    assert said == ["old.txt: 6 ids that are no item are left out: z, y, x, w, v and 1 more"]
 
 
 def test_the_table_of_a_data_set_is_in_the_order_of_its_items() -> None:

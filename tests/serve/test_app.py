@@ -167,7 +167,7 @@ def test_what_cannot_be_asked_says_so(client: TestClient) -> None:
         {"user": "x"},
         {"items": [{"id": "x"}]},
         {"user": "u1", "model": "x"},
-        {"user": "u1", "deny": ["x"]},
+        {"user": "u1", "allow": ["x"]},
         {"user": "u1", "where": {"x": 1}},
         {"user": "u1", "diversify": {"by": "x"}},
     ):

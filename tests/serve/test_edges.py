@@ -7,6 +7,7 @@ import os
 import shutil
 import threading
 from collections.abc import Generator
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +66,31 @@ def test_a_picture_that_is_written_as_an_address_is_not_found() -> None:
     with shop.client(model) as client:
         answer = client.get("/media/i1")
     assert (answer.status_code, answer.json()["error"]["what"]) == (404, "the picture of the item 'i1' cannot be read")
+
+
+def test_ranges_of_days_and_times_hold_and_what_is_no_date_is_refused() -> None:
+    bundle = shop.bundle("popularity")
+    first, days = datetime(2024, 5, 1, 12), [int(name[1:]) for name in bundle.items.ids]
+    added = [first + timedelta(days=number) for number in days]
+    model = Served("it", dataclasses.replace(bundle, table=bundle.table.with_columns(added=pl.Series(added))))
+    with shop.client(model) as client:
+
+        def answer(wanted: Any) -> Any:
+            body = {"user": "u7", "k": 200, "exclude_seen": False, "where": {"added": wanted}}
+            return client.post("/v1/recommend", json=body)
+
+        def chosen(wanted: Any) -> set[int]:
+            return {int(item["id"][1:]) for item in answer(wanted).json()["items"]}
+
+        assert chosen({"min": "2024-05-03", "max": "2024-05-05"}) == {2, 3, 4}
+        assert chosen({"max": "2024-05-03T14:00+02:00"}) == {0, 1, 2}
+        assert chosen({"min": "2024-05-24T12:00:01"}) == {24}
+        assert chosen("2024-05-02") == {1}
+        for wanted, where in (({"min": 2024}, "added>=2024.0"), ({"max": "soon"}, "added<=soon")):
+            refused = answer(wanted)
+            assert refused.status_code == 422
+            assert "is no date" in refused.json()["error"]["what"]
+            assert refused.json()["error"]["where"] == where
 
 
 def test_who_only_dislikes_is_told_what_the_list_comes_of() -> None:

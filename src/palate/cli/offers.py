@@ -1,7 +1,8 @@
-"""From the folder that a command names to what lists are made of."""
+"""From the folder and the files that a command names to what lists are made of."""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -35,3 +36,28 @@ def offer_of(folder: Path, data: Path | None, liked: Sequence[str] | None, *, co
         bundle = run.bundle(keep="float32" if content else "none", new_items="none")
         return Offer.of_somebody_new(bundle, liked)
     return Offer.of_dataset(run.scorer, run.data, run.content() if content else {}, run.recipe.seed)
+
+
+def ids_of(path: Path, offer: Offer, *, needed: bool) -> list[str]:
+    """The items that a file names; unknown ids are left out, which a note says.
+
+    Args:
+        needed: at least one must be known.
+
+    Raises:
+        DataError: when none is, though it must, or the file has no ids.
+    """
+    from palate.core.errors import DataError, nearest
+    from palate.recommend.filters import known_ids, read_ids
+
+    names = read_ids(path)
+    known, notes = known_ids(names, offer.items, str(path))
+    if needed and not known:
+        near = nearest(names[0], offer.items.ids.head(100_000))
+        guess = f"did you mean '{near}' by '{names[0]}'? " if near else ""
+        raise DataError(
+            "there is no item of an id in this file", where=str(path), do=f"{guess}there are {len(offer.items):,} items"
+        )
+    for note in notes:
+        print(f"note: {note}", file=sys.stderr)
+    return known

@@ -173,12 +173,16 @@ def recommend(
     where: Annotated[
         list[str] | None,
         typer.Option(
-            help="Only items like this: 'genre=Comedy', 'genre=Comedy|Drama' (either), 'genre!=Horror', 'year>=1990'. "
-            "Repeatable; all must hold."
+            help="Only items like this: 'genre=Comedy', 'genre=Comedy|Drama' (either), 'genre!=Horror', 'year>=1990', "
+            "'added<2024-06-01' (dates are UTC). Repeatable; all must hold."
         ),
     ] = None,
-    allow: Annotated[Path | None, typer.Option(help="Only the items in this file, one id a line.")] = None,
-    deny: Annotated[Path | None, typer.Option(help="Never the items in this file, one id a line.")] = None,
+    allow: Annotated[
+        Path | None, typer.Option(help="Only the items in this file, one id a line; unknown ones are left out.")
+    ] = None,
+    deny: Annotated[
+        Path | None, typer.Option(help="Never the items in this file, one id a line; unknown ones are left out.")
+    ] = None,
     diversify: Annotated[
         str | None,
         typer.Option(
@@ -199,10 +203,11 @@ def recommend(
     """Recommend items that a user does not know yet, to the screen or into a file.
 
     Filters (--where, --allow, --deny) come first. Then the popularity cap takes hits away, diversity orders what is
-    left, and the cold quota is kept.
+    left, and the cold quota is kept. Where the model gives all items that are left the same score, the most popular
+    come first, and a note says so.
     """
-    from palate.cli.offers import offer_of
-    from palate.recommend.filters import read_ids, require_items
+    from palate.cli.offers import ids_of, offer_of
+    from palate.recommend.filters import require_items
     from palate.recommend.topk import write_table
 
     if [bool(user), everyone, bool(liked)].count(True) != 1:
@@ -214,17 +219,19 @@ def recommend(
     offer = offer_of(run, data, liked, content=diversify is not None)
     allowed = offer.filters.mask(
         where or (),
-        allow=read_ids(allow, offer.items) if allow else None,
-        deny=read_ids(deny, offer.items) if deny else (),
+        allow=ids_of(allow, offer, needed=True) if allow else None,
+        deny=ids_of(deny, offer, needed=False) if deny else (),
     )
     require_items(allowed, [*(where or ()), *(str(each) for each in (allow, deny) if each)])
     rules = offer.rules(cap=popularity_cap, diversity=diversify, cold=cold_quota)
-    table = offer.lists(user or None, k, allowed=allowed, rules=rules)
+    lists = offer.lists(user or None, k, allowed=allowed, rules=rules)
+    for note in lists.notes:
+        print(f"note: {note}", file=sys.stderr)
     if out is not None:
-        write_table(table, out)
-        print(f"{len(table):,} recommendations for {table['user_id'].n_unique():,} users → {out}")
+        write_table(lists.table, out)
+        print(f"{len(lists.table):,} recommendations for {lists.table['user_id'].n_unique():,} users → {out}")
     else:
-        print_table(table)
+        print_table(lists.table)
 
 
 @app.command()
@@ -237,11 +244,19 @@ def explain(
     data: MovedOption = None,
 ) -> None:
     """Why this item for this user: the parts of its score, what of the user's history is behind it, what it is like."""
+    from palate.core.artefact import kind_of
     from palate.experiment import Run
     from palate.models import Recommender
     from palate.printing import print_explanation
+    from palate.recommend.bundle import KIND
     from palate.recommend.explain import explain_to
 
+    if kind_of(run) == KIND:
+        raise ConfigError(
+            "this is a bundle, which keeps no parts of scores",
+            where=str(run),
+            do='name the run that it was exported from, or ask the service for it with "explain": true',
+        )
     opened = Run.load(run, data=data)
     model = opened.model()
     parts = model.score_parts() if isinstance(model, Recommender) else {}

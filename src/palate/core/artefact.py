@@ -254,7 +254,11 @@ def read_manifest(folder: Path, kind: str, version: int, *, verify: bool = True)
     manifest = read_json(path)
     if not isinstance(manifest, dict) or cast("dict[str, Any]", manifest).get("kind") != kind:
         found = cast("dict[str, Any]", manifest).get("kind") if isinstance(manifest, dict) else None
-        raise ArtefactError(f"this folder is a {found or 'stranger'}, not a {kind}", where=str(folder))
+        raise ArtefactError(
+            f"this folder is a {found or 'stranger'}, not a {kind}",
+            where=str(folder),
+            do=f"name the folder of a {kind}",
+        )
     facts = cast("dict[str, Any]", manifest)
     if facts.get("version") != version:
         raise ArtefactError(

@@ -27,6 +27,7 @@ from palate.encode.categories import SEVERAL, labels_of
 from palate.graph.rows import IntArray
 from palate.models.base import Scorer
 from palate.recommend.bundling import item_table
+from palate.recommend.moments import Moments
 
 BoolArray = NDArray[np.bool_]
 Sign = Literal["=", "!=", ">=", "<=", ">", "<"]
@@ -34,6 +35,8 @@ Sign = Literal["=", "!=", ">=", "<=", ">", "<"]
 BETWEEN = "|"
 # Values among which a near one is looked for.
 GUESSED_AMONG = 10_000
+# Unknown ids that a note names.
+NAMED = 5
 _CONDITION = re.compile(r"\s*(?P<column>[^=<>!]+?)\s*(?P<sign>>=|<=|!=|=|>|<)\s*(?P<values>.*?)\s*", re.DOTALL)
 _ORDERED: dict[Sign, Callable[[NDArray[np.float64], float], BoolArray]] = {
     ">=": operator.ge,
@@ -49,9 +52,9 @@ class Condition:
 
     Attributes:
         column: of the item table.
-        sign: = (one of the item's values is one of these), != (none is), or a comparison with one number. An item
-            that lacks the column satisfies != alone.
-        values: at least one; texts, or numbers as texts.
+        sign: = (one of the item's values is one of these), != (none is), or a comparison with one number, or with one
+            day or time (see `moments`). An item that lacks the column satisfies != alone.
+        values: at least one; texts, or numbers, days and times as texts.
     """
 
     column: str
@@ -63,7 +66,7 @@ class Condition:
 
     @classmethod
     def parse(cls, text: str) -> Condition:
-        """Read `genre=Comedy`, `genre=Comedy|Drama` (either), `genre!=Horror` or `year>=1990`.
+        """Read `genre=Comedy`, `genre=Comedy|Drama` (either), `genre!=Horror`, `year>=1990` or `added<2024-06-01`.
 
         Raises:
             ConfigError: when it is none of these.
@@ -73,7 +76,7 @@ class Condition:
         if found is None or not values:
             raise ConfigError(
                 f"'{text}' is no condition on items",
-                do="write COLUMN=VALUE, COLUMN=VALUE|VALUE, COLUMN!=VALUE, or COLUMN>=NUMBER (also <=, >, <)",
+                do="write COLUMN=VALUE, COLUMN=VALUE|VALUE, COLUMN!=VALUE, or COLUMN>=NUMBER-OR-DATE (also <=, >, <)",
             )
         return cls(found["column"], cast("Sign", found["sign"]), values)
 
@@ -117,7 +120,7 @@ class ItemFilters:
 
         Raises:
             ConfigError: for a text that is no condition.
-            DataError: for an unknown id, column or value, and for a comparison with what is no number.
+            DataError: for an unknown id, column or value, and for a comparison with what is no number or date.
         """
         conditions = [Condition.parse(each) if isinstance(each, str) else each for each in where]
         denied = self.items.rows(deny)
@@ -165,25 +168,44 @@ class Restricted:
         return scores.masked_fill(self.barred.to(scores.device), -torch.inf)
 
 
-def read_ids(path: Path, items: Vocabulary) -> list[str]:
+def read_ids(path: Path) -> list[str]:
     """The item ids in a text file, one a line; blank lines are skipped.
 
     Raises:
-        DataError: for an unknown id (with its line), no id at all, or a file that is no UTF-8 text.
+        DataError: for no id at all, or what is no UTF-8 text file.
     """
+    do = "give a text file with one id a line"
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
+    except FileNotFoundError:
+        raise DataError("there is no such file", where=str(path), do=f"check the path; {do}") from None
+    except IsADirectoryError:
+        raise DataError("this is a folder, not a file", where=str(path), do=do) from None
     except UnicodeDecodeError:
-        raise DataError("this is no UTF-8 text", where=str(path), do="give a text file with one id a line") from None
-    named = [(number, line.strip()) for number, line in enumerate(lines, start=1) if line.strip()]
-    if not named:
+        raise DataError("this is no UTF-8 text", where=str(path), do=do) from None
+    names = [name for line in lines if (name := line.strip())]
+    if not names:
         raise DataError("there is no id in this file", where=str(path), do="write one item id a line")
-    for number, name in named:
-        try:
-            items.row(name)
-        except DataError as error:
-            raise DataError(error.what, where=f"{path}, line {number}", do=error.do) from None
-    return [name for _, name in named]
+    return names
+
+
+def known_ids(names: Sequence[str], items: Vocabulary, where: str) -> tuple[list[str], list[str]]:
+    """Those of some ids that are items, and a note on the others, where there are any.
+
+    An item that is not there can be in no list, so that nothing is lost when its id is left out.
+
+    Args:
+        where: where the ids come from, for the note.
+    """
+    unknown = dict.fromkeys(name for name in names if items.find(name) is None)
+    if not unknown:
+        return list(names), []
+    some = ", ".join(list(unknown)[:NAMED]) + (f" and {len(unknown) - NAMED:,} more" if len(unknown) > NAMED else "")
+    one = len(unknown) == 1
+    note = (
+        f"{where}: {len(unknown):,} {'id that is' if one else 'ids that are'} no item {'is' if one else 'are'} left out"
+    )
+    return [name for name in names if name not in unknown], [f"{note}: {some}"]
 
 
 class _Column:
@@ -195,9 +217,13 @@ class _Column:
     def satisfying(self, condition: Condition) -> BoolArray:
         """Which items satisfy a condition on this column."""
         if condition.sign in _ORDERED:
-            if len(condition.values) > 1:
-                raise ConfigError(f"'{condition}' compares with several values", do="compare with one number")
+            if len(condition.values) != 1:
+                raise ConfigError(
+                    f"'{condition}' compares with several values", do="compare with one number or one date"
+                )
             compare = _ORDERED[condition.sign]
+            if self.moments is not None:
+                return self.moments.satisfying(compare, condition.values[0], str(condition))
             with np.errstate(invalid="ignore"):
                 return compare(self.numbers, self._number(condition))
         mask = np.zeros(len(self.column), dtype=np.bool_)
@@ -211,7 +237,9 @@ class _Column:
         Raises:
             DataError: when none has.
         """
-        if self.column.dtype.is_numeric():
+        if self.moments is not None:
+            rows = np.flatnonzero(self.moments.satisfying(operator.eq, value, f"{self.column.name}={value}"))
+        elif self.column.dtype.is_numeric():
             rows = np.flatnonzero(self.numbers == self._number(Condition(self.column.name, "=", (value,))))
         else:
             labels, pointer, rows = self.values
@@ -223,7 +251,7 @@ class _Column:
         return rows
 
     def _advice(self, value: str) -> str:
-        if self.column.dtype.is_numeric():
+        if self.column.dtype.is_numeric() or self.moments is not None:
             return "compare with >= and <= instead"
         labels = self.values[0]
         guess = nearest(value, labels.head(GUESSED_AMONG))
@@ -240,6 +268,11 @@ class _Column:
         return number
 
     @cached_property
+    def moments(self) -> Moments | None:
+        """The column as dates or times; None where it holds none."""
+        return Moments(self.column) if Moments.among(self.column) else None
+
+    @cached_property
     def numbers(self) -> NDArray[np.float64]:
         """The column as numbers, NaN where it has none.
 
@@ -250,7 +283,8 @@ class _Column:
         values = self.column.cast(pl.Float64, strict=False) if numeric else pl.Series([None], dtype=pl.Float64)
         if values.null_count() == len(values):
             raise DataError(
-                f"the item column '{self.column.name}' holds no numbers", do="compare it with = or != and a value"
+                f"the item column '{self.column.name}' holds no numbers or dates",
+                do="compare it with = or != and a value",
             )
         return values.fill_null(float("nan")).to_numpy()
 

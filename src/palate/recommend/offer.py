@@ -24,7 +24,7 @@ from palate.recommend.bundling import item_table
 from palate.recommend.filters import BoolArray, ItemFilters
 from palate.recommend.forms import Given
 from palate.recommend.rerank import Rules
-from palate.recommend.topk import listed
+from palate.recommend.topk import Lists, listed
 
 NEW = "(new)"
 
@@ -116,22 +116,23 @@ class Offer:
         *,
         allowed: BoolArray | None = None,
         rules: Rules | None = None,
-    ) -> pl.DataFrame:
-        """The k best items of each user, as `topk.recommend` gives them.
+    ) -> Lists:
+        """The k best items of each user, as `topk.recommend` gives them, and what should be known about them.
 
         Args:
-            users: ids; None: all.
+            users: ids, of which each counts once; None: all.
 
         Raises:
             DataError: for an unknown user.
         """
-        rows = np.arange(len(self.users)) if users is None else self.users.rows(users)
+        rows = np.arange(len(self.users)) if users is None else self.users.rows(dict.fromkeys(users))
         return listed(
             self.scorer,
             self.users.ids,
             self.table,
             self.items.ids,
             self.known,
+            self.liked,
             rows,
             k,
             seed=self.seed,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -11,11 +12,26 @@ from palate.core.artefact import atomic_path
 from palate.core.errors import ConfigError
 from palate.core.lock import changing
 from palate.dataset.dataset import Dataset
-from palate.graph.rows import IntArray
+from palate.graph.rows import IntArray, Rows
+from palate.measure.popularity import popularity
 from palate.measure.ranking import NOBODY, Masking, top_items
 from palate.models.base import Scorer
+from palate.recommend.alike import About, OrPopular, about, notes, tied_rows
 from palate.recommend.filters import BoolArray, Restricted
 from palate.recommend.rerank import Rules, choose, search_scorer
+
+
+@dataclass(frozen=True, eq=False)
+class Lists:
+    """Lists of recommendations.
+
+    Attributes:
+        table: see `recommend`.
+        notes: what should be known about them, in sentences.
+    """
+
+    table: pl.DataFrame
+    notes: list[str]
 
 
 def recommend(
@@ -29,6 +45,8 @@ def recommend(
     rules: Rules | None = None,
 ) -> pl.DataFrame:
     """The k best items of each user, best first, without those the user has any interaction with.
+
+    Where all items that may be in a list have one score, the most popular come first.
 
     Args:
         scorer: scores all items for a block of users.
@@ -47,42 +65,52 @@ def recommend(
         dataset.catalogue.items,
         dataset.items.ids,
         dataset.known(),
+        dataset.positives["train"],
         users,
         k,
         seed=seed,
         allowed=allowed,
         rules=rules,
-    )
+    ).table
 
 
 def listed(
     scorer: Scorer,
     user_ids: pl.Series,
-    about: pl.DataFrame,
+    about_items: pl.DataFrame,
     item_ids: pl.Series,
     known: Masking,
+    train: Rows,
     users: IntArray,
     k: int,
     *,
     seed: int = 0,
     allowed: BoolArray | None = None,
     rules: Rules | None = None,
-) -> pl.DataFrame:
+) -> Lists:
     """As `recommend`, of users and items by their ids.
 
     Args:
         user_ids, item_ids: in the order of the scorer's rows and columns.
-        about: `item_id`, and `title` where there are titles.
+        about_items: `item_id`, and `title` where there are titles.
         known: items that each user is not recommended.
+        train: train positives, which tell how popular items are.
     """
+    counts, said = popularity(train), [About()] * len(users)
     if rules is None:
         limited = scorer if allowed is None else Restricted(scorer, allowed)
-        items, scores = top_items(limited, users, k, mask=known, seed=seed)
+        # A single item has no other to be told apart from.
+        items, scores = top_items(limited, users, max(k, 2), mask=known, seed=seed)
+        rows = tied_rows(items, scores)
+        items, scores = items[:, :k], scores[:, :k]
     else:
         items, scores = np.full((len(users), k), NOBODY), np.full((len(users), k), -np.inf)
-        for row, user in enumerate(users.tolist()):
-            chosen = choose(search_scorer(scorer, user, allowed=allowed, mask=known, seed=seed), k, rules)
-            items[row, : len(chosen)], scores[row, : len(chosen)] = chosen.items, chosen.scores
+        rows = np.arange(len(users))
+    for row in rows.tolist():
+        search = OrPopular(search_scorer(scorer, int(users[row]), allowed=allowed, mask=known, seed=seed), counts)
+        chosen = search(k, None) if rules is None else choose(search, k, rules)
+        items[row, : len(chosen)], scores[row, : len(chosen)] = chosen.items, chosen.scores
+        said[row] = about(search, chosen, rules)
     width = items.shape[1]
     flat = items.ravel()
     real = flat != NOBODY
@@ -94,7 +122,7 @@ def listed(
             "score": scores.ravel()[real],
         }
     )
-    return with_titles(table, about)
+    return Lists(with_titles(table, about_items), notes(said, k, 0 if rules is None else rules.cold))
 
 
 def history(dataset: Dataset, user: int) -> pl.DataFrame:

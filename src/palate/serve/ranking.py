@@ -15,16 +15,17 @@ from torch.nn import functional as F
 from palate.core.errors import DataError, PalateError
 from palate.encode.features import Features
 from palate.graph.rows import IntArray, Rows
-from palate.recommend import foldin
+from palate.recommend import alike, foldin
+from palate.recommend.alike import OrPopular
 from palate.recommend.bundle import one_row
 from palate.recommend.explain import nearest_history, neighbours_of
-from palate.recommend.filters import Condition, both
+from palate.recommend.filters import Condition, Sign, both, known_ids
 from palate.recommend.forms import Given, Vectors, Weights
 from palate.recommend.index import BoolArray, Index
 from palate.recommend.rerank import Candidates, Rules, Search, choose, search_index, search_scorer
 from palate.serve.content import Readers, kept_by, placed_by
 from palate.serve.items import short_items
-from palate.serve.refusals import Refusal
+from palate.serve.refusals import Refusal, plain
 from palate.serve.schema import (
     ForImage,
     ForItems,
@@ -79,11 +80,13 @@ def recommend(served: Served, asked: Wish, readers: Readers) -> RecommendAnswer:
     Raises:
         PalateError: when it cannot be answered; a `Refusal` says with which status.
     """
-    allowed = _allowed(served, asked)
+    allowed, left_out = _allowed(served, asked)
     with torch.inference_mode():
         person = _person(served, asked, readers)
-        found = _chosen(served, asked, person.search(allowed))
-        notes = list(person.notes)
+        search = OrPopular(person.search(allowed), served.counts)
+        rules = _rules(served, asked)
+        found = search(asked.k, None) if rules is None else choose(search, asked.k, rules)
+        notes = person.notes + left_out + alike.notes([alike.about(search, found, rules)], asked.k, asked.cold_quota)
         if len(found) < asked.k:
             notes.append(f"{len(found):,} of {asked.k:,}: no other item may be in this list")
         why = _reasons(served, asked, person, found.items) if asked.explain else [None] * len(found)
@@ -96,21 +99,27 @@ def recommend(served: Served, asked: Wish, readers: Readers) -> RecommendAnswer:
     return RecommendAnswer(model=served.name, query=person.kind, items=items, notes=notes)
 
 
-def _allowed(served: Served, asked: Wish) -> BoolArray | None:
+def _allowed(served: Served, asked: Wish) -> tuple[BoolArray | None, list[str]]:
+    """The items that may be in the list, and notes on what was asked for in vain."""
     conditions: list[Condition] = []
     for column, wanted in asked.where.items():
         if column not in served.filters.columns:
             known = ", ".join(served.filters.columns)
             raise Refusal(404, f"there is no item column '{column}'", where="where", do=f"there are: {known}")
         if isinstance(wanted, Range):
-            ends = ((">=", wanted.min), ("<=", wanted.max))
-            conditions += [Condition(column, sign, (repr(end),)) for sign, end in ends if end is not None]  # pyright: ignore[reportArgumentType]
+            ends: tuple[tuple[Sign, str | float | None], ...] = ((">=", wanted.min), ("<=", wanted.max))
+            conditions += [Condition(column, sign, (_text(end),)) for sign, end in ends if end is not None]
         else:
             values = wanted if isinstance(wanted, list) else [wanted]
             conditions.append(Condition(column, "=", tuple(_text(value) for value in values)))
-    for name in (*(asked.allow or ()), *asked.deny):
-        served.item(name)
-    allowed = served.filters.mask((), allow=asked.allow, deny=asked.deny)
+    deny, notes = known_ids(asked.deny, served.bundle.items, "deny")
+    allow = asked.allow
+    if allow:
+        allow, unknown = known_ids(allow, served.bundle.items, "allow")
+        notes = unknown + notes
+        if not allow:
+            raise Refusal(404, "there is no item of an id in 'allow'", where="allow", do="see /v1/items?query=…")
+    allowed = served.filters.mask((), allow=allow, deny=deny)
     for condition in conditions:
         try:
             allowed = both(allowed, served.filters.mask([condition]))
@@ -119,7 +128,7 @@ def _allowed(served: Served, asked: Wish) -> BoolArray | None:
             raise Refusal(
                 404 if condition.sign == "=" else 422, error.what, where=str(condition), do=error.do
             ) from None
-    return allowed
+    return allowed, [plain(note) for note in notes]
 
 
 def _text(value: str | bool | float) -> str:
@@ -160,10 +169,13 @@ def _known(served: Served, asked: ForUser) -> Person:
 
 def _folded(served: Served, asked: ForItems) -> Person:
     bundle, count = served.bundle, len(served.bundle.items)
-    # Of an item that is named twice, the last mention counts.
-    given = {served.item(each.id): each.rating for each in reversed(asked.items)}
-    rows = np.array(list(given)[::-1], dtype=np.int64)
-    ratings = [given[row] for row in rows.tolist()]
+    given: dict[int, float | None] = {}
+    for each in asked.items:
+        # Of an item that is named twice, the last mention counts, and stands where that is.
+        row = served.item(each.id)
+        given.pop(row, None)
+        given[row] = each.rating
+    rows, ratings = np.array(list(given), dtype=np.int64), list(given.values())
     unrated = np.array([rating is None for rating in ratings])
     rated = [rating for rating in ratings if rating is not None]
     facts = bundle.facts
@@ -205,9 +217,7 @@ def _by_scores(scores: Tensor, hidden: Rows | None, seed: int) -> Callable[[Bool
     return lambda allowed: search_scorer(Given(scores), 0, allowed=allowed, mask=hidden, seed=seed)
 
 
-def _chosen(served: Served, asked: Wish, search: Search) -> Candidates:
-    if asked.diversify is None and asked.popularity_cap is None and not asked.cold_quota:
-        return search(asked.k, None)
+def _rules(served: Served, asked: Wish) -> Rules | None:
     bundle, diversity = served.bundle, None
     if asked.diversify is not None:
         if asked.diversify.by not in (OWN, *bundle.features):
@@ -226,14 +236,12 @@ def _chosen(served: Served, asked: Wish, search: Search) -> Candidates:
         diversity=diversity,
         cold=min(asked.cold_quota, asked.k),
     )
-    if rules is None:
-        return search(asked.k, None)
     # What is popular, and what nobody took, is worked out once for a model.
-    if rules.cap is not None:
+    if rules is not None and rules.cap is not None:
         vars(rules)["head"] = served.rules.head
-    if rules.cold:
+    if rules is not None and rules.cold:
         vars(rules)["is_cold"] = served.rules.is_cold
-    return choose(search, asked.k, rules)
+    return rules
 
 
 def _reasons(served: Served, asked: Wish, person: Person, items: IntArray) -> list[Why | None]:
@@ -250,8 +258,8 @@ def _reasons(served: Served, asked: Wish, person: Person, items: IntArray) -> li
             for short, value in zip(short_items(served, near.items), near.values.tolist(), strict=True)
         ]
         branches = {name: values[place] for name, values in added.items()}
-        alike = {"neighbours": _neighbours(served, item, asked.neighbours)} if asked.neighbours else {}
-        found.append(Why(branches=branches, history=history, **alike))
+        near_it = {"neighbours": _neighbours(served, item, asked.neighbours)} if asked.neighbours else {}
+        found.append(Why(branches=branches, history=history, **near_it))
     return found
 
 

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag
 
 MOST_K, MOST_ITEMS, MOST_LISTED, MOST_CONDITIONS, MOST_VALUES = 200, 1000, 10_000, 16, 100
-MOST_ID, MOST_TEXT, MOST_QUERY, MOST_NAME = 512, 4000, 200, 200
+MOST_ID, MOST_TEXT, MOST_QUERY, MOST_NAME, MOST_MOMENT = 512, 4000, 200, 200, 64
 # Of base64: what a body of the largest allowed size can hold. The picture's own size is checked once it is decoded.
 MOST_BASE64 = 64 * 1024 * 1024
 
@@ -51,11 +51,24 @@ class RatedItem(Request):
     rating: float | None = Field(default=None, description="on the catalogue's scale; without one, the item is liked")
 
 
-class Range(Request):
-    """Numbers between two ends, both included."""
+End = (
+    float
+    | Annotated[
+        str,
+        Field(
+            min_length=1,
+            max_length=MOST_MOMENT,
+            description="a day (2024-06-01, all of it) or a time (2024-06-01T18:30+02:00; without a zone, UTC)",
+        ),
+    ]
+)
 
-    min: float | None = None
-    max: float | None = None
+
+class Range(Request):
+    """Numbers, or days and times, between two ends, both included."""
+
+    min: End | None = None
+    max: End | None = None
 
 
 class Diversify(Request):
@@ -85,8 +98,8 @@ class Wish(Request):
     k: Length = 10
     model: ModelName = None
     exclude_seen: bool = Field(default=True, description="leave out what the user has met, or the items given")
-    allow: Ids | None = Field(default=None, description="only these items")
-    deny: Ids = Field(default=[], description="never these items")
+    allow: Ids | None = Field(default=None, description="only these items; unknown ids are left out, which a note says")
+    deny: Ids = Field(default=[], description="never these items; unknown ids are left out likewise")
     where: dict[Name, Wanted] = Field(
         default={},
         max_length=MOST_CONDITIONS,
@@ -118,7 +131,7 @@ class ForItems(Wish):
     """Recommendations for somebody who is known by a list of items alone, without training."""
 
     items: Annotated[list[RatedItem], Field(min_length=1, max_length=MOST_ITEMS)] = Field(
-        description="in order of time, the latest last"
+        description="in order of time, the latest last; of an item that is named twice, the last mention counts"
     )
 
 

@@ -81,7 +81,7 @@ class Served:
             self.branches = branches_of(parts or {}, form.user, form.item)
         self.modal = {key: ExactIndex(_shared(value)) for key, value in bundle.features.items()}
         self.filters = ItemFilters(bundle.table, bundle.items)
-        self.taken = popularity(bundle.seen)
+        self.taken, self.counts = popularity(bundle.seen), popularity(bundle.liked)
         self.words = ItemWords(bundle.table, self.taken)
         self.people = UserIds(bundle.users.ids, bundle.seen)
         # Ids are looked up by request; the tables are made now.
