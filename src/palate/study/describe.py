@@ -243,7 +243,7 @@ def describe(folder: Path) -> Description:
         advice=(),
         notes=notes,
     )
-    return dataclasses.replace(made, advice=advise(made))
+    return dataclasses.replace(made, advice=advise(made, _counted(log["rating"])))
 
 
 def gini(counts: NDArray[np.int64]) -> float:
@@ -279,12 +279,15 @@ def _named(column: pl.Series) -> dict[str, int]:
     return dict(counts.iter_rows())
 
 
+def _counted(ratings: pl.Series) -> dict[float, int]:
+    return dict(ratings.drop_nulls().alias("rating").value_counts().sort("rating").iter_rows())
+
+
 def _histogram(ratings: pl.Series) -> tuple[dict[float, int], float | None]:
     if not len(ratings):
         return {}, None
     if ratings.n_unique() <= MOST_VALUES:
-        counts = ratings.alias("rating").to_frame().group_by("rating").len().sort("rating")
-        return dict(counts.iter_rows()), None
+        return _counted(ratings), None
     numbers, edges = np.histogram(ratings.to_numpy(), bins=BINS)
     return dict(zip(edges[:-1].tolist(), numbers.tolist(), strict=True)), float(edges[1] - edges[0])
 
