@@ -54,8 +54,9 @@ def import_tables(
         columns: the user's names of the columns; by default the usual names are recognised.
         valid, test: interactions that are for validation and for test. The catalogue has a column split then.
         links: item_id and entity, the items' nodes in the knowledge; else a column entity of the items says them.
-        events: of an implicit log: the events to keep, with weights that rank them. Each (user, item) pair keeps the
-            event that weighs most, and its latest time. The weights are not stored, as nothing reads them.
+        events: of an implicit log: the kinds of event to keep, with weights that rank them. Each (user, item) pair
+            keeps the event that weighs most, with the latest time of its chosen events. The weights are not stored:
+            all rows count alike in training. None: all kinds are kept, each pair with its latest row.
         strict: refuse to drop any row, and any path that leads to no usable picture or sound.
         min_user: k-core: interactions that each user has at least.
         min_item: k-core: interactions that each item has at least.
