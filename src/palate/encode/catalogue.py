@@ -11,7 +11,7 @@ from typing import Any
 import polars as pl
 
 from palate.core.errors import ConfigError, DataError, MissingDependency, nearest, unknown_name
-from palate.encode.base import ENCODERS, Encoder, EncodeSummary, Fitting, build_encoder, encode
+from palate.encode.base import ENCODERS, Encoder, EncodeSummary, Fitting, build_encoder, cache_key, encode
 from palate.encode.categories import CategoriesEncoder, category_columns, item_categories
 from palate.encode.knowledge import KnowledgeConfig, encode_knowledge, item_entities
 from palate.encode.media import MediaFile, media_files
@@ -205,7 +205,7 @@ def _encode_one(
     if isinstance(built, Fitting):
         built = built.fit(inputs)
     ids = catalogue.items["item_id"].to_list()
-    cache = RowCache(None, built.identity) if ENCODERS[encoder].cached else None
+    cache = RowCache(None, cache_key(built)) if ENCODERS[encoder].cached else None
     features, summary = encode(inputs, built, ids=ids, cache=cache, name=name, quiet=quiet)
     if summary.failed and not features.present.any():
         item, reason = summary.failed[0]
