@@ -21,6 +21,7 @@ from palate.ingest.columns import (
     refuse_unused,
     resolve,
 )
+from palate.ingest.decimals import with_points
 from palate.ingest.events import check_events
 from palate.ingest.filters import k_core_of
 from palate.ingest.inspection import Inspection
@@ -134,6 +135,10 @@ def build_catalogue(
     wanted = [*((table, log) for table in tables), (items, ITEMS), (knowledge, KNOWLEDGE), (links, LINKS)]
     plans = _plans(wanted, names, report)
     *_, items_plan, knowledge_plan, links_plan = plans
+    tables = [_rated(table, plan, report) for table, plan in zip(tables, plans, strict=False)]
+    if items is not None and items_plan is not None:
+        others = [column for column in items.columns if column not in items_plan.values()]
+        items = with_points(items, others, report)
     # A table with a fatal problem holds up no check of the others: all problems go into one report.
     goods = None if items is None or items_plan is None else _items(items, items_plan, report, media_root, strict)
     parts = [
@@ -180,6 +185,11 @@ def build_catalogue(
         name=name,
         media_root=media_root,
     )
+
+
+def _rated(table: Table | None, plan: dict[str, str] | None, report: Report) -> Table | None:
+    rating = None if plan is None else plan.get("rating")
+    return table if table is None or rating is None else with_points(table, [rating], report, known=[rating])
 
 
 def _lack_events(parts: Sequence[Part], events: Mapping[str, float] | None) -> bool:

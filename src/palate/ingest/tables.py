@@ -46,6 +46,7 @@ class Table:
         layout: where its rows stand in delimited text, or None.
         lines: the line of each row of JSON lines, or None. With neither, the rows are those of Parquet.
         lists: columns of Parquet whose cells were lists of words, and are joined.
+        separator: what separates the fields of delimited text, or None.
     """
 
     file: str
@@ -53,6 +54,7 @@ class Table:
     layout: Layout | None = None
     lines: Numbers | None = None
     lists: frozenset[str] = frozenset()
+    separator: str | None = None
 
     @property
     def unit(self) -> str:
@@ -170,7 +172,7 @@ def read_text(
     unnamed = [f" unnamed {position}" for position in range(len(names))]
     frame.columns = [name or unnamed[position] for position, name in enumerate(names)]
     frame = frame.select(name for name in names if name).with_row_index(ROW)
-    return Table(file, frame, layout)
+    return Table(file, frame, layout, separator=delimiter)
 
 
 def _read_jsonl(data: bytes, file: str, report: Report) -> Table | None:
