@@ -78,7 +78,7 @@ def data_import(
     from palate.ingest.folders import import_data
 
     words = [word for given in columns or [] for word in given.split(",")]
-    names = ColumnNames.parse(read_assignments(words), where="--columns")
+    names = ColumnNames.parse(read_assignments(words, "--columns", "user_id=uid"), where="--columns")
     found = import_data(
         interactions,
         items,
@@ -86,7 +86,7 @@ def data_import(
         names,
         valid=valid,
         test=test,
-        events=None if events is None else read_assignments(events.split(",")),
+        events=None if events is None else read_assignments(events.split(","), "--events", "view=1,buy=5"),
         strict=strict,
         min_user=min_user,
         min_item=min_item,
