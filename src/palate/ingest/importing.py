@@ -26,7 +26,7 @@ from palate.ingest.events import check_events
 from palate.ingest.filters import k_core_of
 from palate.ingest.inspection import Inspection
 from palate.ingest.interactions import Part, read_interactions
-from palate.ingest.media import check_media, relative_to
+from palate.ingest.media import KINDS, check_media, first_paths, relative_to
 from palate.ingest.report import Report
 from palate.ingest.tables import ROW, Table, read_table
 
@@ -222,7 +222,8 @@ def _items(table: Table, plan: dict[str, str], report: Report, media_root: str |
     columns: dict[str, pl.Series | None] = {"item_id": ids}
     for key in ITEMS.optional:
         if key in plan:
-            columns[key] = parse_text(table.frame[plan[key]])
+            cells = first_paths(table, plan[key], report) if key in KINDS else table.frame[plan[key]]
+            columns[key] = parse_text(cells)
     for key in ("image", "audio", "entity"):
         if (series := columns.get(key)) is not None:
             columns[key] = series.str.strip_chars()

@@ -46,6 +46,7 @@ class Table:
         layout: where its rows stand in delimited text, or None.
         lines: the line of each row of JSON lines, or None. With neither, the rows are those of Parquet.
         lists: columns of Parquet whose cells were lists of words, and are joined.
+        joined: columns with cells that were lists, and are joined; of Parquet and of JSON lines.
         separator: what separates the fields of delimited text, or None.
     """
 
@@ -54,6 +55,7 @@ class Table:
     layout: Layout | None = None
     lines: Numbers | None = None
     lists: frozenset[str] = frozenset()
+    joined: frozenset[str] = frozenset()
     separator: str | None = None
 
     @property
@@ -210,7 +212,8 @@ def _read_jsonl(data: bytes, file: str, report: Report) -> Table | None:
     if not found.lines or not columns:
         report.add("fatal", file, "no row is left" if not found.lines else "no column is left")
         return None
-    return Table(file, pl.DataFrame(columns).with_row_index(ROW), lines=np.array(found.lines, dtype=np.int64))
+    frame = pl.DataFrame(columns).with_row_index(ROW)
+    return Table(file, frame, lines=np.array(found.lines, dtype=np.int64), joined=frozenset(found.lists))
 
 
 def _read_parquet(path: Path, report: Report) -> Table | None:
@@ -244,7 +247,7 @@ def _read_parquet(path: Path, report: Report) -> Table | None:
     if frame.height == 0:
         report.add("fatal", file, "there are columns and no rows")
         return None
-    return Table(file, frame.drop(nested).with_row_index(ROW), lists=frozenset(lists))
+    return Table(file, frame.drop(nested).with_row_index(ROW), lists=frozenset(lists), joined=frozenset(lists))
 
 
 def _is_list_of_words(dtype: pl.DataType) -> bool:
