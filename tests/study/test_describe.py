@@ -125,6 +125,17 @@ def test_the_advice_follows_from_what_is_there(shop: Path) -> None:
     assert "nobody met 50% of them" in advice
 
 
+def test_paths_without_their_file_are_told_from_content(shop: Path) -> None:
+    assert {part.modality: part.lost for part in describe(shop).coverage}["image"] == 1
+    found = describe(shop)
+    assert "1 of these paths leads to no file" in found.text()
+    assert "image: paths that lead to no file: 1;" in "\n".join(found.advice)
+    (shop / "x.png").write_bytes(b"any")
+    mended = describe(shop)
+    assert [part.lost for part in mended.coverage] == [0] * len(mended.coverage)
+    assert "no file" not in mended.text()
+
+
 def test_counts_that_run_far_are_advised_by_value_and_not_by_bin(tmp_path: Path) -> None:
     """Forty counts of 1 to 40, and one of 7,760: all others are in the first bin of ten."""
     pairs = [(f"u{row % 5}", f"i{row}") for row in range(41)]

@@ -72,6 +72,8 @@ def _content(found: Description) -> list[str]:
         share = part.any_content / max(found.items, 1)
         if share < MOSTLY:
             advice.append(f"{part.modality}: mostly missing ({share:.0%} of the items have it)")
+        if part.lost:
+            advice.append(f"{part.modality}: paths that lead to no file: {part.lost:,}; these items will lack features")
         if part.encoded is not None and part.encoded < part.any_content:
             lost = part.any_content - part.encoded
             advice.append(f"{part.modality}: items with content but no features: {lost:,}; see what encode reports")
