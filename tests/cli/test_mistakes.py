@@ -169,6 +169,10 @@ MISTAKES: dict[str, tuple[Words, str]] = {
         lambda at: ("encode", at.catalogue, "--modality", "image"),
         "no item has content to encode as image",
     ),
+    "zeros of no file": (
+        lambda at: ("encode", at.catalogue, "--zero-is-missing"),
+        "--zero-is-missing goes with --from",
+    ),
     "item order misspelt": (lambda at: at.takes("item-ordr"), "did you mean 'item-order'"),
     "loop settings of a model in closed form": (
         lambda at: ("train", "ease", "--data", at.catalogue, "--set", "epochs=2"),

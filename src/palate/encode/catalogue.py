@@ -250,7 +250,7 @@ def take_file(folder: Path, file: FeatureFile, item_ids: Sequence[str]) -> None:
 
 
 def take_precomputed(
-    folder: Path, name: str, matrix: Path, ids: str | None, scale: Scaling = "none"
+    folder: Path, name: str, matrix: Path, ids: str | None, scale: Scaling = "none", *, zero_is_missing: bool = False
 ) -> PrecomputedSummary:
     """Store ready-made rows as features `name`.
 
@@ -259,10 +259,11 @@ def take_precomputed(
         ids: a file with the ids of its rows; or "item-order" when row i belongs to the catalogue's i-th item,
             "id-order" when it belongs to the item whose id is the number i.
         scale: see `palate.encode.scaling.scaled`.
+        zero_is_missing: a row of zeros means that the item has no such content.
 
     Raises:
         ConfigError: when the alignment was not said.
-        DataError: when the rows do not fit.
+        DataError: when the rows do not fit, or every row counts as missing.
     """
     if ids is None:
         raise ConfigError(
@@ -272,12 +273,18 @@ def take_precomputed(
         )
     item_ids = Catalogue.load(folder).items["item_id"].to_list()
     if ids in ROW_ORDERS:
-        features, summary = read_precomputed(matrix, name=name, item_ids=item_ids, rows=ids)
+        features, summary = read_precomputed(
+            matrix, name=name, item_ids=item_ids, rows=ids, zero_is_missing=zero_is_missing
+        )
     else:
         guess = nearest(ids, ROW_ORDERS)
         if guess and not Path(ids).exists():
             raise ConfigError(f"there is no file '{ids}'; did you mean '{guess}'?")
-        features, summary = read_precomputed(matrix, name=name, item_ids=item_ids, ids=Path(ids))
+        features, summary = read_precomputed(
+            matrix, name=name, item_ids=item_ids, ids=Path(ids), zero_is_missing=zero_is_missing
+        )
+    if zero_is_missing and not features.present.any():
+        raise DataError("no row is left: all are zero, or not finite", where=str(matrix), do="check how it was made")
     note = remark(features) if scale == "none" else ""
     FeatureStore(folder).save(scaled(features, scale))
     return dataclasses.replace(summary, notes=(*summary.notes, note)) if note else summary
