@@ -164,7 +164,7 @@ def test_unknown_settings_and_values_are_refused() -> None:
         ([0.0, 0.2, 0.8, 1.0], "--positive 0.8"),
         ([10.0, 20.0, 90.0, 100.0], "--positive 90"),
         ([3.0] * 4, "--positive all"),
-        ([1.0, 3.0, 5.0, 7760.0], "--positive all or --positive 5, which 50% are,"),
+        ([1.0, 3.0, 5.0, 7760.0], "--positive all, or --positive 5 (50% of the ratings)"),
         ([0.1 + 0.2, 0.3, 0.3, 0.3], "--positive 0.30000000000000004"),
     ],
 )

@@ -84,8 +84,10 @@ def advised(ratings: Mapping[float, int]) -> tuple[str, ...]:
     return ("all", some) if run_far(ratings) else (some, "all")
 
 
-def _share(ratings: Mapping[float, int], word: str) -> str:
-    return "" if word == "all" else f", which {share_from(ratings, float(word)):.0%} are,"
+def option_text(ratings: Mapping[float, int], word: str) -> str:
+    """The option that says what a positive is, with the share of the ratings that it takes."""
+    share = "" if word == "all" else f" ({share_from(ratings, float(word)):.0%} of the ratings)"
+    return f"--positive {word}{share}"
 
 
 def resolve(settings: SplitConfig, table: pl.DataFrame) -> SplitConfig:
@@ -108,11 +110,11 @@ def resolve(settings: SplitConfig, table: pl.DataFrame) -> SplitConfig:
         if not (4 <= greatest <= 5 and least >= 0):
             counts: dict[float, int] = dict(ratings.value_counts().iter_rows())
             words = advised(counts)
-            typed = " or ".join(f"--positive {word}{_share(counts, word)}" for word in words)
+            typed = ", or ".join(option_text(counts, word) for word in words)
             python = " or ".join("'all'" if word == "all" else word for word in words)
             raise ConfigError(
                 f"ratings run from {least:,.12g} to {greatest:,.12g}; what is a positive must be said",
-                do=f"say it: {typed} (in Python positive={python})",
+                do=f"say it: {typed}; in Python positive={python}",
             )
         positive = 4.0
     if isinstance(positive, float) and positive > 2 and dislike is None and 4 <= greatest <= 5 and least >= 0:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from palate.dataset.labels import advised, run_far, share_from
+from palate.dataset.labels import advised, option_text, run_far, share_from
 
 if TYPE_CHECKING:
     from palate.study.describe import Description
@@ -43,8 +43,7 @@ def _positive(ratings: Mapping[float, int]) -> str:
         return f"positives: ratings from 4 ({share_from(ratings, 4):.0%} of them; the default)"
     if len(ratings) == 1:
         return f"positives: every interaction, as all ratings are {greatest:g}; say --positive all"
-    some = next(word for word in advised(ratings) if word != "all")
-    example = f"--positive {some} ({share_from(ratings, float(some)):.0%} of the ratings)"
+    example = option_text(ratings, next(word for word in advised(ratings) if word != "all"))
     if run_far(ratings):
         return (
             f"positives: say what they are: --positive all, or {example}; "
