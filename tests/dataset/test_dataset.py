@@ -292,7 +292,12 @@ def test_time_warns_of_few_warm_users_and_the_others_do_not() -> None:
 def test_notes_tell_parts_and_missing_modalities() -> None:
     data = worlds.dataset(split="random")
     sizes = ", ".join(f"{part} {data.seen[part].size}" for part in PARTS)
-    assert data.notes == (f"split random: {sizes} interactions; positive=4.0", "text: 1 of 25 items lack it")
+    liked = ", ".join(f"{part} {data.positives[part].size}" for part in PARTS)
+    assert liked != sizes
+    first = f"split random: {sizes} interactions; positive=4.0: {liked} positives"
+    assert data.notes == (first, "text: 1 of 25 items lack it")
+    every = worlds.dataset(split="random", positive="all")
+    assert every.notes[0] == f"split random: {sizes} interactions; positive=all"
     alone = worlds.dataset(worlds.catalogue(worlds.interactions(most=2)), split="random", positive="all")
     assert "the test part is empty" in alone.notes
 

@@ -10,7 +10,7 @@ import pytest
 import worlds
 from dataset.pairs import PARTS, pairs, pairs_where
 from palate.core.errors import ConfigError, DataError
-from palate.dataset.labels import labels, resolve
+from palate.dataset.labels import labels, resolve, run_far
 from palate.dataset.settings import SplitConfig
 from palate.ingest.catalogue import Catalogue
 
@@ -164,6 +164,8 @@ def test_unknown_settings_and_values_are_refused() -> None:
         ([0.0, 0.2, 0.8, 1.0], "--positive 0.8"),
         ([10.0, 20.0, 90.0, 100.0], "--positive 90"),
         ([3.0] * 4, "--positive all"),
+        ([1.0, 3.0, 5.0, 7760.0], "--positive all, or --positive 5 (50% of the ratings)"),
+        ([0.1 + 0.2, 0.3, 0.3, 0.3], "--positive 0.30000000000000004"),
     ],
 )
 def test_what_is_advised_of_a_scale_leaves_positives(ratings: list[float], advised: str) -> None:
@@ -173,6 +175,13 @@ def test_what_is_advised_of_a_scale_leaves_positives(ratings: list[float], advis
     with pytest.raises(ConfigError) as caught:
         resolve(SplitConfig(), table)
     assert f"say it: {advised}" in caught.value.do
-    word = advised.split()[1]
+    word = advised.replace(",", "").split()[1]
     said = SplitConfig(positive="all" if word == "all" else float(word))
     assert labels(resolve(said, table), table)[0].any()
+
+
+def test_counts_are_told_from_scales_by_how_far_they_run() -> None:
+    assert run_far({1.0: 60, 30.0: 39, 7760.0: 1})
+    assert not run_far({1.0: 60, 30.0: 40})
+    assert not run_far({float(percent): 1 for percent in range(101)})
+    assert not run_far({-200.0: 1, 0.0: 5, 200.0: 1})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 import json
 from importlib.machinery import ModuleSpec
@@ -17,8 +18,10 @@ from transformers import ASTConfig, ASTFeatureExtractor, ASTModel, Wav2Vec2Confi
 from palate.core.errors import ConfigError, MissingDependency
 from palate.encode import build_encoder, encode
 from palate.encode.audio import LogMelConfig, LogMelEncoder, TransformersAudioConfig, TransformersAudioEncoder
+from palate.encode.base import cache_key
 from palate.encode.media import MediaFile
 from palate.encode.sound import log_mel
+from palate.encode.store import RowCache
 
 RATE = 16_000
 
@@ -77,6 +80,21 @@ def test_bad_files_are_reported_and_the_good_ones_encoded(media: Path) -> None:
     assert {item for item, _ in summary.failed} == {"words.wav", "empty.wav", "nothing.wav", "gone.wav"}
     assert features.present.tolist() == [True, False, False, False, False, True, False]
     assert (summary.encoded, summary.absent) == (2, 1)
+
+
+def test_silence_lacks_content_also_where_an_older_cache_has_its_row(media: Path, tmp_path: Path) -> None:
+    soundfile.write(media / "silence.wav", np.zeros(RATE, np.float32), RATE)
+    encoder = build_encoder("logmel")
+    inputs = files(media, "low.wav", "silence.wav")
+    row = np.ones((1, encoder.width), dtype=np.float32)
+    digest = hashlib.sha256((media / "silence.wav").read_bytes()).digest()
+    RowCache(tmp_path, encoder.identity).append([digest], row)
+    cache = RowCache(tmp_path, cache_key(encoder))
+    for _ in range(2):
+        features, summary = encode(inputs, encoder, ids=["low", "silence"], cache=cache, quiet=True)
+        assert features.present.tolist() == [True, False]
+        assert [item for item, reason in summary.failed if "digital silence" in reason] == ["silence"]
+    assert summary.cached == 1
 
 
 def test_identity_follows_what_changes_rows_and_nothing_else() -> None:

@@ -192,3 +192,18 @@ def test_ready_made_rows_are_still_taken(full: Path, tmp_path: Path) -> None:
     np.save(tmp_path / "rows.npy", np.eye(4, dtype=np.float32))
     take_precomputed(full, "given", tmp_path / "rows.npy", "item-order")
     assert np.array_equal(FeatureStore(full).load("given", IDS).matrix, np.eye(4))
+
+
+def test_ready_made_rows_of_zeros_are_missing_where_it_is_said(full: Path, tmp_path: Path) -> None:
+    rows = np.eye(4, dtype=np.float32)
+    rows[1] = 0
+    np.save(tmp_path / "rows.npy", rows)
+    kept = take_precomputed(full, "given", tmp_path / "rows.npy", "item-order")
+    assert "kept as present; --zero-is-missing makes them absent" in str(kept)
+    assert FeatureStore(full).load("given", IDS).present.all()
+    said = take_precomputed(full, "given", tmp_path / "rows.npy", "item-order", zero_is_missing=True)
+    assert (said.present, said.zero) == (3, 1)
+    assert FeatureStore(full).load("given", IDS).present.tolist() == [True, False, True, True]
+    np.save(tmp_path / "rows.npy", np.zeros((4, 3), dtype=np.float32))
+    with pytest.raises(DataError, match="no row is left"):
+        take_precomputed(full, "given", tmp_path / "rows.npy", "item-order", zero_is_missing=True)

@@ -73,12 +73,23 @@ def test_channels_are_averaged_and_the_rest_of_a_long_sound_left_out() -> None:
         (stored(np.zeros(0, np.float32)), "the sound is empty"),
         (stored(np.array([0.1, np.nan, 0.2], np.float32), subtype="FLOAT"), "not finite"),
         (stored(tone(440, 16_000, 0.01), 2_000_000), "claims 2,000,000 samples a second"),
+        (stored(np.zeros(16_000)), "the sound is digital silence: its samples are all the same"),
+        (stored(np.full(16_000, -1.0)), "the sound is digital silence"),
     ],
-    ids=["words", "zeros", "header", "empty", "nan", "rate"],
+    ids=["words", "zeros", "header", "empty", "nan", "rate", "silence", "constant"],
 )
 def test_what_is_no_sound_says_why(data: bytes, reason: str) -> None:
     with pytest.raises(DataError, match=reason):
         read_sound(data, rate=16_000, most_seconds=10)
+
+
+def test_only_silence_is_silent() -> None:
+    """One sample of the last bit of 16 is a sound; silence that a sound follows is one where it is not read so far."""
+    click = np.zeros(16_000, np.int16)
+    click[8_000] = 1
+    assert np.ptp(read_sound(stored(click), rate=16_000, most_seconds=10)) == 2.0**-15
+    with pytest.raises(DataError, match=r"digital silence in the 0\.25 seconds that are read"):
+        read_sound(stored(click), rate=16_000, most_seconds=0.25)
 
 
 SAMPLES = [stored(tone(440, 16_000, 0.05), 16_000, kind) for kind in ("WAV", "FLAC", "OGG")]

@@ -73,6 +73,37 @@ def test_a_missing_column_names_the_nearest_and_lists_all() -> None:
     assert "usr, item_id" in problem.do
 
 
+@pytest.mark.parametrize(
+    ("columns", "user", "item"),
+    [
+        (("listener", "track"), "listener", "track"),
+        (("track_id", "listener_id", "plays"), "listener_id", "track_id"),
+        (("CustomerID", "sku", "price"), "CustomerID", "sku"),
+        (("usr", "itm"), "usr", "itm"),
+        (("users", "song"), "users", "song"),
+    ],
+)
+def test_what_is_advised_for_users_is_never_advised_for_items(columns: tuple[str, ...], user: str, item: str) -> None:
+    report = Report()
+    resolve(table(*columns), INTERACTIONS, ColumnNames(), report)
+    first, second = report.of("fatal")
+    assert f"--columns user_id={user};" in first.do
+    assert f"--columns item_id={item};" in second.do
+
+
+@pytest.mark.parametrize("columns", [("track_id", "song_id"), ("a_id", "b_id"), ("plays", "when")])
+def test_where_no_column_is_like_a_user_none_is_advised(columns: tuple[str, ...]) -> None:
+    report = Report()
+    resolve(table(*columns), INTERACTIONS, ColumnNames(), report)
+    assert "--columns user_id=NAME;" in report.of("fatal")[0].do
+
+
+def test_one_column_is_advised_once() -> None:
+    report = Report()
+    resolve(table("useritem"), INTERACTIONS, ColumnNames(), report)
+    assert ["useritem;" in problem.do for problem in report.of("fatal")] == [True, False]
+
+
 def test_one_column_cannot_be_two_things() -> None:
     report = Report()
     resolve(table("id", "rating"), INTERACTIONS, ColumnNames(user_id="id", item_id="id"), report)

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from palate.core.errors import ConfigError, DataError
-from palate.ingest.events import check_events, strongest
+from palate.ingest.events import check_events, is_opposite, strongest
 from palate.ingest.importing import import_tables
 
 WEIGHTS = {"view": 1.0, "cart": 3.0, "buy": 5.0}
@@ -49,6 +49,44 @@ def test_each_pair_keeps_its_strongest_event_and_its_latest_time(tmp_path: Path)
 def test_without_chosen_events_the_latest_row_stays_whatever_it_is(tmp_path: Path) -> None:
     catalogue, _ = import_tables(log(tmp_path))
     assert ("a", "x", "view", 30) in catalogue.interactions.select("user_id", "item_id", "event", "timestamp").rows()
+
+
+def kinds(folder: Path, *given: str) -> list[tuple[str, str]]:
+    """What is said of a log with these kinds of event, each with its advice."""
+    rows = "".join(f"u{place},x,{kind}\n" for place, kind in enumerate(given))
+    _, report = import_tables(log(folder, "user_id,item_id,event\n" + rows))
+    return [(note.what, note.do) for note in report.of("note") if "kinds of event" in note.what]
+
+
+def test_kinds_that_nobody_chose_are_listed_and_the_opposite_of_taking_is_warned_of(tmp_path: Path) -> None:
+    ((what, do),) = kinds(tmp_path, "view", "view", "view", "buy", "buy", "return", "")
+    assert what.startswith("kinds of event count all alike: view (3), buy (2), (empty) (1), return (1)")
+    assert "WARNING: return (1) too, though the name says the opposite" in what
+    assert do.endswith("--events view=1,buy=2")
+    ((what, _),) = kinds(tmp_path, "view", "buy")
+    assert "WARNING" not in what
+    assert kinds(tmp_path, "view", "view") == []
+    assert "refund (1) too" in kinds(tmp_path, "refund")[0][0]
+
+
+def test_what_is_listed_of_kinds_are_the_rows_that_stay(tmp_path: Path) -> None:
+    """Of LOG's eight rows three repeat a pair; its b,z has no kind."""
+    _, report = import_tables(log(tmp_path))
+    (said,) = [note for note in report.of("note") if "kinds of event" in note.what]
+    assert said.what == "kinds of event count all alike: (empty) (1), cart (1), share (1), view (1)"
+    assert said.column == "action"
+    _, chosen = import_tables(log(tmp_path), events=WEIGHTS)
+    assert not any("kinds of event" in note.what for note in chosen.problems)
+
+
+@pytest.mark.parametrize("kind", ["return", "Returned", "remove_from_cart", "thumbs-down", "productRefund", "DISLIKE"])
+def test_names_that_say_the_opposite(kind: str) -> None:
+    assert is_opposite(kind)
+
+
+@pytest.mark.parametrize("kind", ["view", "download", "turn", "like", "listen", "purchase", "", "12"])
+def test_names_that_do_not(kind: str) -> None:
+    assert not is_opposite(kind)
 
 
 def test_a_chosen_event_that_never_occurs_is_named_with_its_neighbour(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 from pathlib import Path
 
+import polars as pl
 import pytest
 
 from palate.core.errors import DataError
@@ -111,3 +112,26 @@ def test_strict_refuses_what_the_default_notes(shop: tuple[Path, Path]) -> None:
 )
 def test_kinds_are_told_by_their_first_bytes(head: bytes, picture: bool, sound: bool) -> None:
     assert (is_picture(head), is_sound(head)) == (picture, sound)
+
+
+@pytest.mark.parametrize("kind", ["parquet", "jsonl"])
+def test_of_a_list_of_paths_the_first_is_taken(shop: tuple[Path, Path], kind: str) -> None:
+    log, _ = shop
+    goods = log.parent / f"goods.{kind}"
+    frame = pl.DataFrame({"item_id": ["a", "b", "c", "d"], "image": [["good.png", "gone.png"], ["good.png"], [], None]})
+    (frame.write_parquet if kind == "parquet" else frame.write_ndjson)(goods)
+    log.write_text("user_id,item_id\nu,a\n")
+    catalogue, report = import_tables(log, goods)
+    assert catalogue.items["image"].to_list() == ["good.png", "good.png", None, None]
+    (note,) = [problem for problem in report.of("note") if problem.column == "image"]
+    assert (note.what, note.count) == ("an item has one path here: of a list, the first is taken", 1)
+    assert [example.value for example in note.examples] == ["'good.png|gone.png'"]
+
+
+def test_a_bar_in_a_path_that_was_no_list_stays(shop: tuple[Path, Path]) -> None:
+    log, items = shop
+    (log.parent / "a|b.png").write_bytes(PNG)
+    items.write_text("item_id,image\ngood,a|b.png\n")
+    catalogue, report = import_tables(log, items)
+    assert catalogue.items["image"].to_list() == ["a|b.png"]
+    assert report.problems == []

@@ -124,6 +124,25 @@ def test_it_tells_sizes_features_and_split_and_is_json(tmp_path: Path) -> None:
     assert again["facts"]["users"] == 30
 
 
+def rated(folder: Path, factor: float) -> CheckResult:
+    rows = worlds.interactions()
+    worlds.catalogue(rows.with_columns(rating=rows["rating"] * factor)).save(folder)
+    return check(folder)
+
+
+def test_positives_are_those_of_training_and_otherwise_all_with_a_word(tmp_path: Path) -> None:
+    stars = rated(tmp_path / "stars", 1)
+    assert stars.facts["settings"]["positive"] == 4
+    assert "positive=4.0" in stars.text()
+    assert "counts as a positive" not in stars.text()
+    found = rated(tmp_path / "percent", 20)
+    assert found.facts["settings"]["positive"] == "all"
+    assert found.notes[-1] == (
+        "every interaction counts as a positive in this check: "
+        "ratings run from 20 to 100; what is a positive must be said"
+    )
+
+
 def test_with_nothing_held_out_the_canary_rests(tmp_path: Path) -> None:
     result = check(stored(tmp_path / "c", [("a", "x"), ("b", "y")]))
     assert (result.canary, result.leaks) == (None, False)

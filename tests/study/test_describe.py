@@ -125,6 +125,27 @@ def test_the_advice_follows_from_what_is_there(shop: Path) -> None:
     assert "nobody met 50% of them" in advice
 
 
+def test_paths_without_their_file_are_told_from_content(shop: Path) -> None:
+    assert {part.modality: part.lost for part in describe(shop).coverage}["image"] == 1
+    found = describe(shop)
+    assert "1 of these paths leads to no file" in found.text()
+    assert "image: paths that lead to no file: 1;" in "\n".join(found.advice)
+    (shop / "x.png").write_bytes(b"any")
+    mended = describe(shop)
+    assert [part.lost for part in mended.coverage] == [0] * len(mended.coverage)
+    assert "no file" not in mended.text()
+
+
+def test_counts_that_run_far_are_advised_by_value_and_not_by_bin(tmp_path: Path) -> None:
+    """Forty counts of 1 to 40, and one of 7,760: all others are in the first bin of ten."""
+    pairs = [(f"u{row % 5}", f"i{row}") for row in range(41)]
+    found = log(tmp_path / "plays", pairs, rating=[*(float(count) for count in range(1, 41)), 7760.0])
+    assert list(found.ratings.values()) == [40, *[0] * 8, 1]
+    assert "--positive all, or --positive 18 (59% of the ratings); ratings run to 7,760" in found.advice[1]
+    evenly = log(tmp_path / "percent", pairs, rating=[float(2 * percent) for percent in range(41)])
+    assert "for example --positive 34 (59% of the ratings); ratings run to 80" in evenly.advice[1]
+
+
 def test_data_that_say_less_get_other_advice(tmp_path: Path) -> None:
     pairs = [(f"u{user}", f"i{item}") for user in range(6) for item in range(6)]
     found = log(tmp_path / "plain", pairs)
@@ -137,7 +158,7 @@ def test_data_that_say_less_get_other_advice(tmp_path: Path) -> None:
     assert (found.gini, found.head_share, found.core) == (0.0, 1 / 6, (36, 6, 6))
     found = log(tmp_path / "given", pairs, split=["train", "valid", "test"] * 12, rating=[10.0, 3.0] * 18)
     assert found.advice[0].startswith("split: given")
-    assert "--positive 10;" in found.advice[1]
+    assert "--positive 10 (50% of the ratings);" in found.advice[1]
     assert found.splits == {"test": 12, "train": 12, "valid": 12}
 
 

@@ -43,6 +43,9 @@ def encode(
         str,
         typer.Option(help="With --from: none, unit (rows of length 1) or standard (columns centred, one deviation)."),
     ] = "none",
+    zero_is_missing: Annotated[
+        bool, typer.Option("--zero-is-missing", help="With --from: a row of zeros is an item without such content.")
+    ] = False,
     directions: Annotated[
         int | None,
         typer.Option(help="Cut the features that a --modality has to so many leading directions, as NAME-64."),
@@ -62,7 +65,7 @@ def encode(
     if directions is not None:
         from palate.encode.directions import cut_stored
 
-        if encoder or columns or settings or matrix or ids or scale != "none":
+        if encoder or columns or settings or matrix or ids or scale != "none" or zero_is_missing:
             raise ConfigError("--directions cuts features that are stored", do="give it with --modality alone")
         if modality is None or len(modality) != 1:
             raise ConfigError("which features are to be cut?", do="add one --modality, for example --modality image")
@@ -71,12 +74,14 @@ def encode(
     if matrix is not None:
         if modality is None or len(modality) != 1:
             raise ConfigError("ready-made rows need a name", do="add one --modality, for example --modality image")
-        print(take_precomputed(folder, modality[0], matrix, ids, scale))
+        print(take_precomputed(folder, modality[0], matrix, ids, scale, zero_is_missing=zero_is_missing))
         return
     if ids is not None:
         raise ConfigError("--ids goes with --from", do="name the .npy file with --from")
     if scale != "none":
         raise ConfigError("--scale goes with --from", do="name the .npy file with --from")
+    if zero_is_missing:
+        raise ConfigError("--zero-is-missing goes with --from", do="name the .npy file with --from")
     if encoder is not None and Path(encoder).is_dir():
         from palate.encode.joint.encoder import encode_joint
 

@@ -55,7 +55,11 @@ def data_import(
     valid: Annotated[Path | None, typer.Option(help="Interactions for validation, in a file of their own.")] = None,
     test: Annotated[Path | None, typer.Option(help="Interactions for the test, in a file of their own.")] = None,
     events: Annotated[
-        str | None, typer.Option(help="Events to keep, the strongest of a pair by weight: view=1,buy=5.")
+        str | None,
+        typer.Option(
+            help="Kinds of event to keep, as view=1,buy=5. The numbers pick which event of a user and item is kept "
+            "(the largest), with the latest time of its chosen events; they weigh nothing in training."
+        ),
     ] = None,
     columns: Annotated[
         list[str] | None,
@@ -75,7 +79,7 @@ def data_import(
     from palate.ingest.folders import import_data
 
     words = [word for given in columns or [] for word in given.split(",")]
-    names = ColumnNames.parse(read_assignments(words), where="--columns")
+    names = ColumnNames.parse(read_assignments(words, "--columns", "user_id=uid"), where="--columns")
     found = import_data(
         interactions,
         items,
@@ -83,7 +87,7 @@ def data_import(
         names,
         valid=valid,
         test=test,
-        events=None if events is None else read_assignments(events.split(",")),
+        events=None if events is None else read_assignments(events.split(","), "--events", "view=1,buy=5"),
         strict=strict,
         min_user=min_user,
         min_item=min_item,

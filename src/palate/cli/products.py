@@ -84,11 +84,11 @@ def refresh(
     if interactions.is_dir():
         raise ConfigError("new events are one file, and this is a folder", where=str(interactions))
     words = [word for given in columns or [] for word in given.split(",")]
-    names = ColumnNames.parse(read_assignments(words), where="--columns")
+    names = ColumnNames.parse(read_assignments(words, "--columns", "user_id=uid"), where="--columns")
     # What another refresh or a forgetting writes there meanwhile would be lost.
     context.with_resource(changing(out, "refreshing it"))
     known = Bundle.load(bundle)
-    chosen = None if events is None else read_assignments(events.split(","))
+    chosen = None if events is None else read_assignments(events.split(","), "--events", "view=1,buy=5")
     found = import_data(interactions, columns=names, events=chosen, name=interactions.stem)
     given = sorted(set(found.catalogue.interactions["event"].drop_nulls()))
     if chosen is None and known.facts.kinds and given:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -50,17 +51,29 @@ def plan_of(
         positive: a rating, or all.
         impute: a way to fill in what is missing, or one for each modality; None takes the recipe's.
         given: further fields of the split; None where not given.
+
+    Raises:
+        ConfigError: for a positive that is none, words that are no assignments, or a share of cold items that the split
+            does not hold out.
     """
     from palate.core.config import read_assignments
     from palate.study.data_plan import DataPlan
 
     asked = {name: value for name, value in given.items() if value is not None}
+    split = asked.get("split", recipe.split.get("split"))
+    if "cold_share" in asked and split != "cold-items":
+        raise ConfigError(
+            f"--cold-share is for --split cold-items, and the split here is {split or 'left to the data'}",
+            do="add --split cold-items, or leave --cold-share out",
+        )
     if positive is not None:
         asked["positive"] = _threshold(positive)
     names = recipe.features if features is None else names_of(features)
     ways: str | Mapping[str, str] = recipe.impute or "none"
     if impute is not None:
-        ways = read_assignments(impute.split(",")) if "=" in impute else impute
+        ways = (
+            read_assignments(impute.split(","), "--impute", "image=neighbours,text=mean") if "=" in impute else impute
+        )
     return DataPlan(str(folder), {**recipe.split, **asked}, names, ways)
 
 
@@ -79,6 +92,11 @@ def _threshold(text: str) -> float | str:
     if text == "all":
         return text
     try:
-        return float(text)
+        value = float(text)
     except ValueError:
-        raise ConfigError(f"--positive takes a rating or 'all', not '{text}'") from None
+        value = math.nan
+    if not math.isfinite(value):
+        raise ConfigError(
+            f"--positive takes a rating or 'all', not '{text}'", do="give the least rating of a positive, as 4"
+        )
+    return value

@@ -5,6 +5,7 @@ Takes mappings, YAML text or `key=value` words; gives frozen, validated configs.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any, Self, cast
 
@@ -12,6 +13,8 @@ import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from palate.core.errors import ConfigError, unknown_name
+
+TYPES = re.compile(r"(float|int|bool|str|none|literal\[.*\]|list\[.*\]|dict\[.*\])")
 
 
 class Config(BaseModel):
@@ -39,7 +42,9 @@ class Config(BaseModel):
 
     @classmethod
     def _sentence(cls, problem: Any) -> str:
-        key = ".".join(str(part) for part in problem["loc"])
+        # Where one of several types would do, the last parts name a type, which says nothing to a person.
+        parts = [str(part) for part in problem["loc"]]
+        key = ".".join([*parts[:1], *(part for part in parts[1:] if not TYPES.fullmatch(part))])
         if problem["type"] == "extra_forbidden":
             owner: type[BaseModel] = cls
             for part in problem["loc"][:-1]:
@@ -64,18 +69,28 @@ class Config(BaseModel):
         return type(self).parse({**self.model_dump(), **values}, where=where)
 
 
-def read_assignments(words: Iterable[str]) -> dict[str, Any]:
+def read_assignments(words: Iterable[str], option: str = "--set", example: str = "dim=64") -> dict[str, Any]:
     """`["dim=64", "features=[image, text]"]` as a mapping; values are YAML scalars or lists.
 
+    Args:
+        words: what was given.
+        option: where, for messages.
+        example: a word that would do there.
+
     Raises:
-        ConfigError: for a word without `=` or a value that is not YAML.
+        ConfigError: for a word without `=`, a value that is not YAML, or a name that is given twice.
     """
     values: dict[str, Any] = {}
     for word in words:
         key, separator, text = word.partition("=")
         if not separator or not key.strip():
-            raise ConfigError(f"'{word}' is not a setting", do="write it as key=value, for example dim=64")
-        values[key.strip()] = read_yaml(text, where=f"--set {word}")
+            raise ConfigError(
+                f"'{word}' has no name or no value", where=option, do=f"write it as key=value, for example {example}"
+            )
+        name = key.strip()
+        if name in values:
+            raise ConfigError(f"'{name}' is given more than once", where=f"{option} {word}", do="say it once")
+        values[name] = read_yaml(text, where=f"{option} {word}")
     return values
 
 

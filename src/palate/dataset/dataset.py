@@ -361,8 +361,11 @@ def _source_rows(source: pl.Series, sorted_items: pl.Series) -> IntArray:
 
 
 def _notes(settings: SplitConfig, part: Part, positives: dict[str, Rows]) -> list[str]:
-    shares = ", ".join(f"{name} {int((part == code).sum()):,}" for name, code in PARTS.items())
-    notes = [f"split {settings.split}: {shares} interactions; positive={settings.positive}"]
+    sizes = {name: int((part == code).sum()) for name, code in PARTS.items()}
+    first = f"split {settings.split}: {_listed(sizes)} interactions; positive={settings.positive}"
+    liked = {name: positives[name].size for name in PARTS}
+    # Where some are no positives, or the train part is thinned, models learn from these, and are measured on them.
+    notes = [first if liked == sizes else f"{first}: {_listed(liked)} positives"]
     for name, code in (("valid", VALID), ("test", TEST)):
         if not (part == code).any():
             notes.append(f"the {name} part is empty")
@@ -374,6 +377,10 @@ def _notes(settings: SplitConfig, part: Part, positives: dict[str, Rows]) -> lis
             if warm < FEW_WARM_USERS:
                 notes.append(f"WARNING: {warm} warm {name} users are few; figures will be noisy (try split=user-time)")
     return notes
+
+
+def _listed(sizes: Mapping[str, int]) -> str:
+    return ", ".join(f"{name} {size:,}" for name, size in sizes.items())
 
 
 def _fingerprint(

@@ -11,6 +11,10 @@ from numpy.typing import NDArray
 from palate.core.errors import ConfigError, DataError
 from palate.dataset.settings import SplitConfig
 
+# Values above both this and this many times their median are counts of something, no scale.
+FAR = 100
+FAR_MEDIANS = 10
+
 
 def holds(table: pl.DataFrame, column: str) -> bool:
     """Whether a column says anything at all."""
@@ -47,6 +51,45 @@ def upper(ratings: Mapping[float, int]) -> float:
     return chosen
 
 
+def share_from(ratings: Mapping[float, int], threshold: float) -> float:
+    """The share of the ratings that are `threshold` or more."""
+    return sum(count for rating, count in ratings.items() if rating >= threshold) / sum(ratings.values())
+
+
+def run_far(ratings: Mapping[float, int]) -> bool:
+    """Whether these are counts with a long tail, such as plays, and no scale on which somebody rated."""
+    half, below, median = sum(ratings.values()) / 2, 0, 0.0
+    for rating in sorted(ratings):
+        below += ratings[rating]
+        if below >= half:
+            median = rating
+            break
+    return min(ratings) >= 0 and max(ratings) > max(FAR, FAR_MEDIANS * median)
+
+
+def number_text(value: float) -> str:
+    """A threshold as it is to be typed: no digit is lost, or the ratings that equal it would not be met."""
+    return repr(float(value)).removesuffix(".0")
+
+
+def advised(ratings: Mapping[float, int]) -> tuple[str, ...]:
+    """What `--positive` may be, the best first: "all", or a rating from which at most 60 % lie where one leaves some.
+
+    Args:
+        ratings: rating → how often it was given.
+    """
+    if len(ratings) == 1:
+        return ("all",)
+    some = number_text(upper(ratings))
+    return ("all", some) if run_far(ratings) else (some, "all")
+
+
+def option_text(ratings: Mapping[float, int], word: str) -> str:
+    """The option that says what a positive is, with the share of the ratings that it takes."""
+    share = "" if word == "all" else f" ({share_from(ratings, float(word)):.0%} of the ratings)"
+    return f"--positive {word}{share}"
+
+
 def resolve(settings: SplitConfig, table: pl.DataFrame) -> SplitConfig:
     """Fill in the defaults that depend on the data.
 
@@ -65,11 +108,14 @@ def resolve(settings: SplitConfig, table: pl.DataFrame) -> SplitConfig:
     least, greatest = float(ratings.min()), float(ratings.max())  # pyright: ignore[reportArgumentType]
     if positive is None:
         if not (4 <= greatest <= 5 and least >= 0):
-            do = "say it: --positive all (in Python positive='all')"
-            if greatest > least:
-                some = f"{upper(dict(ratings.value_counts().iter_rows())):g}"
-                do = f"say it: --positive {some}, for example, or --positive all (in Python positive={some} or 'all')"
-            raise ConfigError(f"ratings run from {least:g} to {greatest:g}; what is a positive must be said", do=do)
+            counts: dict[float, int] = dict(ratings.value_counts().iter_rows())
+            words = advised(counts)
+            typed = ", or ".join(option_text(counts, word) for word in words)
+            python = " or ".join("'all'" if word == "all" else word for word in words)
+            raise ConfigError(
+                f"ratings run from {least:,.12g} to {greatest:,.12g}; what is a positive must be said",
+                do=f"say it: {typed}; in Python positive={python}",
+            )
         positive = 4.0
     if isinstance(positive, float) and positive > 2 and dislike is None and 4 <= greatest <= 5 and least >= 0:
         dislike = 2.0

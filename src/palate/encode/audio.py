@@ -62,6 +62,7 @@ class _Sounds:
     """What encoders of sound share: reading files within limits."""
 
     modality = "audio"
+    refuses = "silence"
 
     def __init__(self, limits: SoundConfig) -> None:
         need_package("soundfile", "reading sounds", "audio")

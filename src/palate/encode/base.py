@@ -187,6 +187,16 @@ class EncodeSummary:
         return "\n".join(lines)
 
 
+def cache_key(encoder: Encoder[Any]) -> str:
+    """Under what an encoder's rows are cached: its identity, and what it `refuses` where it says so.
+
+    An encoder that comes to refuse some content makes the same rows as before of all other, so its identity stays; the
+    rows of what it now refuses must not be found in the cache.
+    """
+    refuses = getattr(encoder, "refuses", "")
+    return f"{encoder.identity} refuses={refuses}" if refuses else encoder.identity
+
+
 def encode(
     inputs: Sequence[Input | None],
     encoder: Encoder[Input],
@@ -202,7 +212,7 @@ def encode(
         inputs: the items' content in the catalogue's order; None where an item has none.
         encoder: what to encode with.
         ids: the items' ids, in the same order.
-        cache: where rows are looked up and kept, made with `encoder.identity` as its key; None encodes all afresh.
+        cache: where rows are looked up and kept, made with `cache_key(encoder)`; None encodes all afresh.
         name: the features' name; the encoder's modality when None.
         quiet: show no progress.
 
@@ -211,8 +221,8 @@ def encode(
         ConfigError: for a name that cannot name a modality, or a cache of another encoder.
         DataError: when inputs and ids differ in number, or an id occurs twice.
     """
-    if cache is not None and cache.key != encoder.identity:
-        raise ConfigError("this cache belongs to another encoder", where=f"{cache.key!r}, not {encoder.identity!r}")
+    if cache is not None and cache.key != (key := cache_key(encoder)):
+        raise ConfigError("this cache belongs to another encoder", where=f"{cache.key!r}, not {key!r}")
     if len(inputs) != len(ids):
         raise DataError(f"{len(inputs):,} inputs but {len(ids):,} item ids", where=f"encoding {encoder.modality}")
     start = time.monotonic()

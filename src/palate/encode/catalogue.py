@@ -11,7 +11,7 @@ from typing import Any
 import polars as pl
 
 from palate.core.errors import ConfigError, DataError, MissingDependency, nearest, unknown_name
-from palate.encode.base import ENCODERS, Encoder, EncodeSummary, Fitting, build_encoder, encode
+from palate.encode.base import ENCODERS, Encoder, EncodeSummary, Fitting, build_encoder, cache_key, encode
 from palate.encode.categories import CategoriesEncoder, category_columns, item_categories
 from palate.encode.knowledge import KnowledgeConfig, encode_knowledge, item_entities
 from palate.encode.media import MediaFile, media_files
@@ -205,7 +205,7 @@ def _encode_one(
     if isinstance(built, Fitting):
         built = built.fit(inputs)
     ids = catalogue.items["item_id"].to_list()
-    cache = RowCache(None, built.identity) if ENCODERS[encoder].cached else None
+    cache = RowCache(None, cache_key(built)) if ENCODERS[encoder].cached else None
     features, summary = encode(inputs, built, ids=ids, cache=cache, name=name, quiet=quiet)
     if summary.failed and not features.present.any():
         item, reason = summary.failed[0]
@@ -250,7 +250,7 @@ def take_file(folder: Path, file: FeatureFile, item_ids: Sequence[str]) -> None:
 
 
 def take_precomputed(
-    folder: Path, name: str, matrix: Path, ids: str | None, scale: Scaling = "none"
+    folder: Path, name: str, matrix: Path, ids: str | None, scale: Scaling = "none", *, zero_is_missing: bool = False
 ) -> PrecomputedSummary:
     """Store ready-made rows as features `name`.
 
@@ -259,10 +259,11 @@ def take_precomputed(
         ids: a file with the ids of its rows; or "item-order" when row i belongs to the catalogue's i-th item,
             "id-order" when it belongs to the item whose id is the number i.
         scale: see `palate.encode.scaling.scaled`.
+        zero_is_missing: a row of zeros means that the item has no such content.
 
     Raises:
         ConfigError: when the alignment was not said.
-        DataError: when the rows do not fit.
+        DataError: when the rows do not fit, or every row counts as missing.
     """
     if ids is None:
         raise ConfigError(
@@ -272,12 +273,18 @@ def take_precomputed(
         )
     item_ids = Catalogue.load(folder).items["item_id"].to_list()
     if ids in ROW_ORDERS:
-        features, summary = read_precomputed(matrix, name=name, item_ids=item_ids, rows=ids)
+        features, summary = read_precomputed(
+            matrix, name=name, item_ids=item_ids, rows=ids, zero_is_missing=zero_is_missing
+        )
     else:
         guess = nearest(ids, ROW_ORDERS)
         if guess and not Path(ids).exists():
             raise ConfigError(f"there is no file '{ids}'; did you mean '{guess}'?")
-        features, summary = read_precomputed(matrix, name=name, item_ids=item_ids, ids=Path(ids))
+        features, summary = read_precomputed(
+            matrix, name=name, item_ids=item_ids, ids=Path(ids), zero_is_missing=zero_is_missing
+        )
+    if zero_is_missing and not features.present.any():
+        raise DataError("no row is left: all are zero, or not finite", where=str(matrix), do="check how it was made")
     note = remark(features) if scale == "none" else ""
     FeatureStore(folder).save(scaled(features, scale))
     return dataclasses.replace(summary, notes=(*summary.notes, note)) if note else summary

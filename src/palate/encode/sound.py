@@ -24,6 +24,8 @@ MARGIN = 0.05
 WINDOW_SECONDS, HOP_SECONDS = 0.025, 0.010
 # Of full scale's power; below the noise of 16 bits, and keeps digital silence finite.
 QUIETEST = 1e-10
+# Samples that all lie this near to each other are digital silence: half the last bit of 16.
+SILENT = 2.0**-16
 
 
 def read_sound(data: bytes, *, rate: int, most_seconds: float) -> NDArray[np.float32]:
@@ -35,7 +37,8 @@ def read_sound(data: bytes, *, rate: int, most_seconds: float) -> NDArray[np.flo
         most_seconds: what follows is left out.
 
     Raises:
-        DataError: when it is no sound of a known kind, damaged, or holds no finite samples.
+        DataError: when it is no sound of a known kind, damaged, holds no finite samples, or nothing but digital
+            silence: every silent sound would have the same row, and such a row says nothing of its item.
     """
     import soundfile
 
@@ -45,12 +48,16 @@ def read_sound(data: bytes, *, rate: int, most_seconds: float) -> NDArray[np.flo
             if not 0 < found <= HIGHEST_RATE:
                 raise DataError(f"the sound claims {found:,} samples a second")
             samples = _mono(stream, round(most_seconds * found))
+            whole = len(samples) >= stream.frames
     except (soundfile.SoundFileRuntimeError, TypeError, ValueError) as error:
         raise DataError(f"the file is no sound that can be read: {' '.join(str(error).split())}") from None
     if not len(samples):
         raise DataError("the sound is empty: it has no samples")
     if not np.isfinite(samples).all():
         raise DataError("the sound holds samples that are not finite")
+    if np.ptp(samples) < SILENT:
+        part = "" if whole else f" in the {most_seconds:g} seconds that are read"
+        raise DataError(f"the sound is digital silence{part}: its samples are all the same, so it has no content")
     return resample(samples, found, rate)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pydantic import ConfigDict
@@ -69,6 +70,20 @@ ALIASES: dict[str, tuple[str, ...]] = {
     "tail": ("tailid", "object"),
 }
 
+# What people and items are called in other trades: too vague to be read so unasked, good enough to be advised.
+LIKELY: dict[str, tuple[str, ...]] = {
+    "user_id": (
+        "account", "author", "buyer", "client", "consumer", "customer", "listener", "member", "patron", "person",
+        "player", "profile", "reader", "reviewer", "shopper", "student", "subscriber", "userid", "username", "viewer",
+        "visitor",
+    ),
+    "item_id": (
+        "album", "app", "article", "artist", "book", "business", "content", "course", "episode", "film", "game",
+        "hotel", "itemid", "job", "news", "place", "podcast", "product", "recipe", "restaurant", "show", "sku", "song",
+        "track", "video",
+    ),
+}  # fmt: skip
+
 
 @dataclass(frozen=True)
 class Wanted:
@@ -108,6 +123,7 @@ def resolve(
     present = table.columns
     given = {key: value for key, value in names.model_dump().items() if value is not None}
     found: dict[str, str] = {}
+    advised: list[str] = []
     for key in (*wanted.required, *wanted.optional):
         own: str | None = given.get(key)
         if own == "" and key not in wanted.required:
@@ -125,7 +141,7 @@ def resolve(
         elif key in present:
             found[key] = key
         else:
-            _by_alias(table, wanted, key, found, report)
+            _by_alias(table, wanted, key, found, advised, report)
     _refuse_double_use(table, found, report)
     for key in (*wanted.required, "rating", "timestamp", "event", "split"):
         if found.get(key) in table.lists:
@@ -148,7 +164,9 @@ def refuse_unused(names: ColumnNames, wanted: Wanted, file: str, report: Report,
             )
 
 
-def _by_alias(table: Table, wanted: Wanted, key: str, found: dict[str, str], report: Report) -> None:
+def _by_alias(
+    table: Table, wanted: Wanted, key: str, found: dict[str, str], advised: list[str], report: Report
+) -> None:
     free = [name for name in table.columns if name not in found.values() and name not in ALIASES]
     like = [name for name in free if _plain(name) in (_plain(key), *ALIASES[key])]
     if len(like) == 1:
@@ -162,14 +180,32 @@ def _by_alias(table: Table, wanted: Wanted, key: str, found: dict[str, str], rep
             do=f"choose one: --columns {key}={like[0]}",
         )
     elif key in wanted.required:
-        # A column that is something else already is no good guess.
-        guess = nearest(key, [name for name in free if _plain(name) not in sum(ALIASES.values(), ())])
+        guess = _guess(key, [name for name in free if name not in advised])
+        advised += [guess] if guess else []
         report.add(
             "fatal",
             table.file,
             f"there is no column {key}" + (f"; did you mean '{guess}'?" if guess else ""),
             do=f"name it: --columns {key}={guess or 'NAME'}; the columns here are: {', '.join(table.columns)}",
         )
+
+
+def _guess(key: str, free: Sequence[str]) -> str | None:
+    """The column that is probably meant; none that another key of `ALIASES` or `LIKELY` fits better."""
+    for name in free:
+        if _stem(name) in LIKELY.get(key, ()):
+            return name
+    usual = sum((*ALIASES.values(), *(words for other, words in LIKELY.items() if other != key)), ())
+    open_ = [name for name in free if _plain(name) not in usual and _stem(name) not in usual]
+    # An ending that both have in common makes no likeness: track_id is no user_id.
+    stems = {_stem(name): name for name in reversed(open_)}
+    found = nearest(_stem(key), stems)
+    return None if found is None else stems[found]
+
+
+def _stem(name: str) -> str:
+    plain = _plain(name)
+    return plain.removesuffix("id") or plain
 
 
 def _refuse_double_use(table: Table, found: dict[str, str], report: Report) -> None:

@@ -6,6 +6,7 @@ Weights only rank the events of a pair: no model reads a weight, so none is stor
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 
 import polars as pl
@@ -13,6 +14,16 @@ import polars as pl
 from palate.core.errors import ConfigError, nearest
 from palate.ingest.filters import PAIR
 from palate.ingest.inspection import Inspection
+
+SHOWN = 8
+# Names of kinds that say the opposite of taking an item, alone or as one of several words.
+OPPOSITES = re.compile(
+    r"(returns?|returned|refund(s|ed)?|dislike[sd]?|unlike[sd]?|removed?|removes|removal|deleted?|deletes"
+    r"|cancel(s|l?ed|lation)?|reject(s|ed)?|downvote[sd]?|unsubscribed?|uninstall(s|ed)?|unfollow(s|ed)?"
+    r"|unfavou?rited?|skip(s|ped)?|hide|hidden|not)"
+)
+WORDS = re.compile(r"[A-Z]?[a-z]+|[A-Z]+")
+PLAIN = re.compile(r"[\w-]+")
 
 
 def check_events(events: Mapping[str, object]) -> dict[str, float]:
@@ -65,6 +76,44 @@ def keep_chosen(rows: Inspection, good: pl.DataFrame, column: str, events: Mappi
                 column=column,
             )
     return good.filter(wanted)
+
+
+def is_opposite(kind: str) -> bool:
+    """Whether the name of a kind says the opposite of taking an item: return, remove_from_cart, thumbs-down."""
+    words = [word.lower() for word in WORDS.findall(kind)]
+    return any(OPPOSITES.fullmatch(word) for word in words) or "thumbsdown" in "".join(words)
+
+
+def note_kinds(rows: Inspection, kept: pl.DataFrame, column: str) -> None:
+    """Say that kinds of event count alike where none was chosen, and which of them sound like the opposite.
+
+    Args:
+        rows: the inspection of the table.
+        kept: the rows that become interactions, with `event`.
+        column: the file's column of events.
+    """
+    named = kept["event"].fill_null("(empty)").str.strip_chars().alias("event").to_frame()
+    counts = named.group_by("event").len().sort("len", "event", descending=[True, False])
+    kinds: dict[str, int] = dict(counts.iter_rows())
+    opposite = [kind for kind in kinds if is_opposite(kind)]
+    if len(kinds) < 2 and not opposite:
+        return
+    more = f" and {len(kinds) - SHOWN:,} kinds more" if len(kinds) > SHOWN else ""
+    shown = ", ".join(f"{kind} ({count:,})" for kind, count in list(kinds.items())[:SHOWN])
+    what = f"kinds of event count all alike: {shown}{more}"
+    if opposite:
+        listed = ", ".join(f"{kind} ({kinds[kind]:,})" for kind in opposite[:SHOWN])
+        what += f"; WARNING: {listed} too, though the name says the opposite of taking an item"
+    # What is rarer is mostly meant more seriously; the user knows better.
+    chosen = [kind for kind in kinds if kind not in opposite and PLAIN.fullmatch(kind)][:3]
+    example = ",".join(f"{kind}={place}" for place, kind in enumerate(chosen, start=1)) or "view=1,buy=5"
+    rows.report.add(
+        "note",
+        rows.table.file,
+        what,
+        column=column,
+        do=f"choose those that count with --events, for example --events {example}",
+    )
 
 
 def strongest(interactions: pl.DataFrame, events: Mapping[str, float]) -> tuple[pl.DataFrame, pl.Series]:

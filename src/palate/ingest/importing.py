@@ -21,11 +21,12 @@ from palate.ingest.columns import (
     refuse_unused,
     resolve,
 )
+from palate.ingest.decimals import with_points
 from palate.ingest.events import check_events
 from palate.ingest.filters import k_core_of
 from palate.ingest.inspection import Inspection
 from palate.ingest.interactions import Part, read_interactions
-from palate.ingest.media import check_media, relative_to
+from palate.ingest.media import KINDS, check_media, first_paths, relative_to
 from palate.ingest.report import Report
 from palate.ingest.tables import ROW, Table, read_table
 
@@ -54,8 +55,9 @@ def import_tables(
         columns: the user's names of the columns; by default the usual names are recognised.
         valid, test: interactions that are for validation and for test. The catalogue has a column split then.
         links: item_id and entity, the items' nodes in the knowledge; else a column entity of the items says them.
-        events: of an implicit log: the events to keep, with weights that rank them. Each (user, item) pair keeps the
-            event that weighs most, and its latest time. The weights are not stored, as nothing reads them.
+        events: of an implicit log: the kinds of event to keep, with weights that rank them. Each (user, item) pair
+            keeps the event that weighs most, with the latest time of its chosen events. The weights are not stored:
+            all rows count alike in training. None: all kinds are kept, each pair with its latest row.
         strict: refuse to drop any row, and any path that leads to no usable picture or sound.
         min_user: k-core: interactions that each user has at least.
         min_item: k-core: interactions that each item has at least.
@@ -133,6 +135,10 @@ def build_catalogue(
     wanted = [*((table, log) for table in tables), (items, ITEMS), (knowledge, KNOWLEDGE), (links, LINKS)]
     plans = _plans(wanted, names, report)
     *_, items_plan, knowledge_plan, links_plan = plans
+    tables = [_rated(table, plan, report) for table, plan in zip(tables, plans, strict=False)]
+    if items is not None and items_plan is not None:
+        others = [column for column in items.columns if column not in items_plan.values()]
+        items = with_points(items, others, report)
     # A table with a fatal problem holds up no check of the others: all problems go into one report.
     goods = None if items is None or items_plan is None else _items(items, items_plan, report, media_root, strict)
     parts = [
@@ -181,6 +187,11 @@ def build_catalogue(
     )
 
 
+def _rated(table: Table | None, plan: dict[str, str] | None, report: Report) -> Table | None:
+    rating = None if plan is None else plan.get("rating")
+    return table if table is None or rating is None else with_points(table, [rating], report, known=[rating])
+
+
 def _lack_events(parts: Sequence[Part], events: Mapping[str, float] | None) -> bool:
     return events is not None and any("event" not in part.plan for part in parts)
 
@@ -211,7 +222,8 @@ def _items(table: Table, plan: dict[str, str], report: Report, media_root: str |
     columns: dict[str, pl.Series | None] = {"item_id": ids}
     for key in ITEMS.optional:
         if key in plan:
-            columns[key] = parse_text(table.frame[plan[key]])
+            cells = first_paths(table, plan[key], report) if key in KINDS else table.frame[plan[key]]
+            columns[key] = parse_text(cells)
     for key in ("image", "audio", "entity"):
         if (series := columns.get(key)) is not None:
             columns[key] = series.str.strip_chars()

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import polars as pl
 
 from palate.ingest.cells import Cells, is_date, one_unit, parse_ratings, parse_splits, parse_text, parse_times
-from palate.ingest.events import keep_chosen, strongest
+from palate.ingest.events import keep_chosen, note_kinds, strongest
 from palate.ingest.filters import repeated_pairs
 from palate.ingest.inspection import Inspection
 from palate.ingest.report import Report
@@ -88,6 +88,8 @@ def _once(
     if events is None:
         what = "the same user and item occur in another row; the latest is kept"
         good = rows.drop_again(frame, again, what, ("user_id", "item_id"))
+        if "event" in good.columns:
+            note_kinds(rows, good, part.plan["event"])
     else:
         good = frame.filter(~again)
         before, after = (dict(table.group_by("event").len().iter_rows()) for table in (frame, good))

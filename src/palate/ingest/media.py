@@ -14,6 +14,7 @@ from pathlib import Path
 
 import polars as pl
 
+from palate.ingest.objects import JOINT
 from palate.ingest.report import MAX_EXAMPLES, Example, Report, Severity
 from palate.ingest.tables import ROW, Table
 
@@ -38,6 +39,25 @@ def is_sound(head: bytes) -> bool:
 
 
 KINDS: dict[str, tuple[str, Callable[[bytes], bool]]] = {"image": ("picture", is_picture), "audio": ("sound", is_sound)}
+
+
+def first_paths(table: Table, column: str, report: Report) -> pl.Series:
+    """The cells of a column of paths; of a list of paths its first, with a note on how many others are left out."""
+    cells = table.frame[column].cast(pl.String)
+    if column not in table.joined:
+        return cells
+    several = cells.str.strip_chars(JOINT).str.contains(JOINT, literal=True).fill_null(False)
+    if several.any():
+        report.add(
+            "note",
+            table.file,
+            "an item has one path here: of a list, the first is taken",
+            column=column,
+            count=int(several.sum()),
+            examples=table.examples(several, cells),
+            unit=table.unit,
+        )
+    return cells.str.strip_chars(JOINT).str.split(JOINT).list.first().alias(column)
 
 
 def relative_to(root: Path, cells: pl.Series) -> pl.Series:

@@ -34,12 +34,14 @@ class Objects:
         broken: lines that hold no row: number, what is wrong, and the text.
         nested: names with a value that is no plain value and no list of plain ones, with the lines and the values;
             they are not in `columns`.
+        lists: names with a list among their values.
     """
 
     columns: dict[str, list[Cell]] = field(default_factory=dict[str, list[Cell]])
     lines: list[int] = field(default_factory=list[int])
     broken: list[tuple[int, str, str]] = field(default_factory=list[tuple[int, str, str]])
     nested: dict[str, list[tuple[int, str]]] = field(default_factory=dict[str, list[tuple[int, str]]])
+    lists: set[str] = field(default_factory=set[str])
 
 
 def read_objects(text: str) -> Objects:
@@ -91,6 +93,8 @@ def _take(found: Objects, number: int, row: dict[str, object]) -> None:
     found.lines.append(number)
     for name, value in row.items():
         plain, cell = _cell(value)
+        if isinstance(value, list):
+            found.lists.add(name)
         if not plain:
             found.nested.setdefault(name, []).append((number, json.dumps(value, ensure_ascii=False)))
             continue

@@ -46,6 +46,8 @@ class Table:
         layout: where its rows stand in delimited text, or None.
         lines: the line of each row of JSON lines, or None. With neither, the rows are those of Parquet.
         lists: columns of Parquet whose cells were lists of words, and are joined.
+        joined: columns with cells that were lists, and are joined; of Parquet and of JSON lines.
+        separator: what separates the fields of delimited text, or None.
     """
 
     file: str
@@ -53,6 +55,8 @@ class Table:
     layout: Layout | None = None
     lines: Numbers | None = None
     lists: frozenset[str] = frozenset()
+    joined: frozenset[str] = frozenset()
+    separator: str | None = None
 
     @property
     def unit(self) -> str:
@@ -170,7 +174,7 @@ def read_text(
     unnamed = [f" unnamed {position}" for position in range(len(names))]
     frame.columns = [name or unnamed[position] for position, name in enumerate(names)]
     frame = frame.select(name for name in names if name).with_row_index(ROW)
-    return Table(file, frame, layout)
+    return Table(file, frame, layout, separator=delimiter)
 
 
 def _read_jsonl(data: bytes, file: str, report: Report) -> Table | None:
@@ -208,7 +212,8 @@ def _read_jsonl(data: bytes, file: str, report: Report) -> Table | None:
     if not found.lines or not columns:
         report.add("fatal", file, "no row is left" if not found.lines else "no column is left")
         return None
-    return Table(file, pl.DataFrame(columns).with_row_index(ROW), lines=np.array(found.lines, dtype=np.int64))
+    frame = pl.DataFrame(columns).with_row_index(ROW)
+    return Table(file, frame, lines=np.array(found.lines, dtype=np.int64), joined=frozenset(found.lists))
 
 
 def _read_parquet(path: Path, report: Report) -> Table | None:
@@ -242,7 +247,7 @@ def _read_parquet(path: Path, report: Report) -> Table | None:
     if frame.height == 0:
         report.add("fatal", file, "there are columns and no rows")
         return None
-    return Table(file, frame.drop(nested).with_row_index(ROW), lists=frozenset(lists))
+    return Table(file, frame.drop(nested).with_row_index(ROW), lists=frozenset(lists), joined=frozenset(lists))
 
 
 def _is_list_of_words(dtype: pl.DataType) -> bool:

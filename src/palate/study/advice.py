@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from palate.dataset.labels import upper
+from palate.dataset.labels import advised, option_text, run_far, share_from
 
 if TYPE_CHECKING:
     from palate.study.describe import Description
@@ -16,9 +17,14 @@ CORE_KEEPS = 0.8
 FEW = 5
 
 
-def advise(found: Description) -> tuple[str, ...]:
-    """One sentence for each decision that the user has to take; nothing is advised that the data cannot do."""
-    return (_split(found), _positive(found), _core(found), *_content(found), *_tail(found))
+def advise(found: Description, ratings: Mapping[float, int]) -> tuple[str, ...]:
+    """One sentence for each decision that the user has to take; nothing is advised that the data cannot do.
+
+    Args:
+        found: the figures.
+        ratings: how often each rating occurs, in no bins.
+    """
+    return (_split(found), _positive(ratings), _core(found), *_content(found), *_tail(found))
 
 
 def _split(found: Description) -> str:
@@ -29,17 +35,21 @@ def _split(found: Description) -> str:
     return "split: random; there are no times, so nothing better can be had (the default)"
 
 
-def _positive(found: Description) -> str:
-    if not found.ratings:
+def _positive(ratings: Mapping[float, int]) -> str:
+    if not ratings:
         return "positives: every interaction, as there are no ratings (the default)"
-    least, greatest = min(found.ratings), max(found.ratings) + (found.rating_bins or 0.0)
+    least, greatest = min(ratings), max(ratings)
     if 4 <= greatest <= 5 and least >= 0:
-        liked = sum(count for rating, count in found.ratings.items() if rating >= 4)
-        return f"positives: ratings from 4 ({liked / sum(found.ratings.values()):.0%} of them; the default)"
-    if len(found.ratings) == 1:
+        return f"positives: ratings from 4 ({share_from(ratings, 4):.0%} of them; the default)"
+    if len(ratings) == 1:
         return f"positives: every interaction, as all ratings are {greatest:g}; say --positive all"
-    threshold = upper(found.ratings)
-    return f"positives: say what they are, for example --positive {threshold:g}; ratings run to {greatest:g}"
+    example = option_text(ratings, next(word for word in advised(ratings) if word != "all"))
+    if run_far(ratings):
+        return (
+            f"positives: say what they are: --positive all, or {example}; "
+            f"ratings run to {greatest:,.12g}, as counts do and no scale does"
+        )
+    return f"positives: say what they are, for example {example}; ratings run to {greatest:,.12g}"
 
 
 def _core(found: Description) -> str:
@@ -61,6 +71,8 @@ def _content(found: Description) -> list[str]:
         share = part.any_content / max(found.items, 1)
         if share < MOSTLY:
             advice.append(f"{part.modality}: mostly missing ({share:.0%} of the items have it)")
+        if part.lost:
+            advice.append(f"{part.modality}: paths that lead to no file: {part.lost:,}; these items will lack features")
         if part.encoded is not None and part.encoded < part.any_content:
             lost = part.any_content - part.encoded
             advice.append(f"{part.modality}: items with content but no features: {lost:,}; see what encode reports")

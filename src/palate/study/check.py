@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from palate.core.errors import ConfigError, DataError
 from palate.dataset.dataset import Dataset, Order
 from palate.dataset.settings import SplitConfig
 from palate.measure.evaluation import evaluate
@@ -32,7 +33,7 @@ class CheckResult:
         popularity: Recall@20 of Popularity under the same conditions.
         leaks: the canary beats Popularity by more than chance explains (four standard errors of the paired
             difference over users, for the best of six canaries).
-        notes: what the split said.
+        notes: what the split said, and where every interaction had to count as a positive.
     """
 
     facts: dict[str, Any]
@@ -57,7 +58,7 @@ class CheckResult:
             return "\n".join([*lines, "  leak canary: not run, there is nothing held out"])
         lines.append(f"  leak canary: {METRIC} {self.canary:.4f} from id order alone, popularity {self.popularity:.4f}")
         if not self.leaks and self.canary <= self.popularity:
-            lines.append("  no sign of a leak (every interaction counts as a positive in this check)")
+            lines.append("  no sign of a leak")
         elif not self.leaks:
             lines += [
                 "  id order alone is ahead of popularity, but by less than four standard errors: no proof of a leak,",
@@ -75,13 +76,14 @@ class CheckResult:
 def check(folder: Path) -> CheckResult:
     """Verify a catalogue folder with its features, and run the leak canary on its source order.
 
-    Every interaction counts as a positive here, and the split is the data's own or else the default.
+    The split and what is a positive are those that training takes where nothing is said. Where it would ask, or would
+    have no positive to train on, every interaction counts as one, and the notes say so.
 
     Raises:
         ArtefactError: when a file is missing or was changed.
         DataError: when the data do not make a data set.
     """
-    dataset = Dataset.load(folder, SplitConfig(positive="all"))
+    dataset, unsaid = _split(folder)
     canary = popularity = None
     leaks = False
     if dataset.positives["test"].size:
@@ -104,7 +106,16 @@ def check(folder: Path) -> CheckResult:
         canary, popularity = float(best.mean()), float(popular.mean())
         gain = best - popular
         leaks = bool(gain.mean() > 4 * gain.std() / np.sqrt(len(gain)))
-    return CheckResult(dataset.describe(), canary, popularity, leaks, dataset.notes)
+    return CheckResult(dataset.describe(), canary, popularity, leaks, (*dataset.notes, *unsaid))
+
+
+def _split(folder: Path) -> tuple[Dataset, tuple[str, ...]]:
+    try:
+        return Dataset.load(folder, SplitConfig()), ()
+    except (ConfigError, DataError) as error:
+        # What is wrong in some other way is so with every positive, and raised again.
+        dataset = Dataset.load(folder, SplitConfig(positive="all"))
+        return dataset, (f"every interaction counts as a positive in this check: {error.what}",)
 
 
 def _recall(model: Classical, dataset: Dataset) -> Values:

@@ -18,12 +18,14 @@ from numpy.typing import NDArray
 
 from palate.core.errors import ArtefactError, DataError
 from palate.encode.categories import category_columns
+from palate.encode.media import media_files
 from palate.encode.store import FeatureStore
 from palate.encode.text import TEXT_COLUMNS
 from palate.ingest.catalogue import Catalogue
 from palate.ingest.cells import parse_text
 from palate.ingest.filters import k_core
 from palate.ingest.knowledge import KnowledgeStatistics, knowledge_statistics
+from palate.ingest.media import KINDS
 from palate.study.advice import advise
 
 QUANTILES = (0.0, 0.25, 0.5, 0.75, 0.9, 1.0)
@@ -67,12 +69,14 @@ class Coverage:
         content: items that have it, by column of the item table.
         any_content: items with one of these columns at least.
         encoded: items that have a row of features, or None when nothing is encoded under this name.
+        lost: items whose path leads to no file, or to an empty one; they are counted as content all the same.
     """
 
     modality: str
     content: dict[str, int]
     any_content: int
     encoded: int | None
+    lost: int = 0
 
 
 @dataclass(frozen=True)
@@ -178,7 +182,9 @@ class Description:
             columns = ", ".join(f"{column} {count:,}" for column, count in part.content.items())
             encoded = "no" if part.encoded is None else f"{part.encoded:,} ({part.encoded / max(self.items, 1):.1%})"
             given = f"{part.any_content:>14,}{f'({share:.1%})':>10}" if part.content else f"{'-':>14}{'':>10}"
-            lines.append(f"{part.modality:<12}{given}{encoded:>18}{'  ' + columns if len(part.content) > 1 else ''}")
+            lost = f"  {part.lost:,} of these paths lead{'s' if part.lost == 1 else ''} to no file" if part.lost else ""
+            more = "  " + columns if len(part.content) > 1 else lost
+            lines.append(f"{part.modality:<12}{given}{encoded:>18}{more}")
         return lines
 
     def lacking_line(self) -> str:
@@ -243,7 +249,7 @@ def describe(folder: Path) -> Description:
         advice=(),
         notes=notes,
     )
-    return dataclasses.replace(made, advice=advise(made))
+    return dataclasses.replace(made, advice=advise(made, _counted(log["rating"])))
 
 
 def gini(counts: NDArray[np.int64]) -> float:
@@ -279,12 +285,15 @@ def _named(column: pl.Series) -> dict[str, int]:
     return dict(counts.iter_rows())
 
 
+def _counted(ratings: pl.Series) -> dict[float, int]:
+    return dict(ratings.drop_nulls().alias("rating").value_counts().sort("rating").iter_rows())
+
+
 def _histogram(ratings: pl.Series) -> tuple[dict[float, int], float | None]:
     if not len(ratings):
         return {}, None
     if ratings.n_unique() <= MOST_VALUES:
-        counts = ratings.alias("rating").to_frame().group_by("rating").len().sort("rating")
-        return dict(counts.iter_rows()), None
+        return _counted(ratings), None
     numbers, edges = np.histogram(ratings.to_numpy(), bins=BINS)
     return dict(zip(edges[:-1].tolist(), numbers.tolist(), strict=True)), float(edges[1] - edges[0])
 
@@ -325,7 +334,8 @@ def _coverage(catalogue: Catalogue, folder: Path) -> tuple[tuple[Coverage, ...],
         if filled:
             some = has.select(pl.any_horizontal(list(filled))).to_series().to_numpy()
             complete &= some
-            found.append(Coverage(modality, filled, int(some.sum()), encoded.pop(modality, None)))
+            lost = _lost(catalogue, modality) if modality in KINDS else 0
+            found.append(Coverage(modality, filled, int(some.sum()), encoded.pop(modality, None), lost))
     entities = catalogue.item_entities
     if catalogue.knowledge is not None and entities is not None:
         known = items["item_id"].is_in(entities["item_id"].to_list()).to_numpy()
@@ -334,6 +344,11 @@ def _coverage(catalogue: Catalogue, folder: Path) -> tuple[tuple[Coverage, ...],
         found.append(Coverage("knowledge", {"entity": linked}, linked, encoded.pop("knowledge", None)))
     found += [Coverage(name, {}, 0, count) for name, count in encoded.items()]
     return tuple(found), int(complete.sum()), tuple(notes)
+
+
+def _lost(catalogue: Catalogue, modality: str) -> int:
+    files = media_files(catalogue.items, modality, catalogue.media_folder)
+    return sum(file is not None and file.size() == 0 for file in files)
 
 
 def _knowledge(catalogue: Catalogue) -> KnowledgeStatistics | None:
