@@ -51,6 +51,7 @@ from palate.recommend.forgetting_stored import refuse_forgotten
 from palate.recommend.newitems import measure_new_items
 from palate.recommend.rerank import Rules
 from palate.recommend.topk import recommend
+from palate.train.columns import tell_columns
 from palate.train.fitting import build, fit_model
 from palate.train.warmstart import WarmStart, tell_sides, write_ids
 
@@ -148,7 +149,9 @@ def fit(
         kind, config, data, training, seed=seed, folder=run_folder, quiet=quiet, profile=profile, warm_start=begin
     )
     write_ids(run_folder, data)
-    write_tensors(run_folder / MODEL, fitted.model.state_dict(), tell_sides(fitted.model, config, data))
+    write_tensors(
+        run_folder / MODEL, fitted.model.state_dict(), tell_sides(fitted.model, config, data) | tell_columns(data)
+    )
     if isinstance(fitted.model, Recommender):
         vectors = fitted.model.embed()
         write_tensors(run_folder / EMBEDDINGS, {"user": vectors.user, "item": vectors.item})
