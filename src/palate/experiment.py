@@ -53,6 +53,7 @@ from palate.recommend.rerank import Rules
 from palate.recommend.topk import recommend
 from palate.train.columns import tell_columns
 from palate.train.fitting import build, fit_model
+from palate.train.otherdata import refuse_other_data
 from palate.train.warmstart import WarmStart, tell_sides, write_ids
 
 __all__ = ["DataRecipe", "Recipe", "Run", "differences", "environment", "fit", "load", "resolve"]
@@ -244,11 +245,12 @@ class Run:
             whole = data if isinstance(data, Dataset) else _dataset_of(recipe, folder, data)
             dataset = whole.seen_by(features=kind.modal, knowledge=kind.knowledge)
             if dataset.fingerprint != recipe.data.fingerprint:
-                _refuse_encoders(recipe, dataset)
-                raise DataError(
-                    "these are not the data this run was trained on (the catalogue or its features have changed)",
-                    where=recipe.data.catalogue or str(folder),
-                    do="train again on the present data, or point to the old data with --data",
+                refuse_other_data(
+                    folder,
+                    dataset,
+                    recipe.data.encoders,
+                    catalogue=recipe.data.catalogue,
+                    learns=issubclass(kind, Recommender),
                 )
             return cls(folder, recipe, _scorer_of(recipe, folder, dataset, EMBEDDINGS in files), dataset)
 
@@ -360,17 +362,6 @@ class Run:
         wanted = [users] if isinstance(users, str) else users
         rows: IntArray = np.arange(len(self.data.users)) if wanted is None else self.data.users.rows(wanted)
         return recommend(self.scorer, self.data, rows, k, seed=self.recipe.seed, allowed=allowed, rules=rules)
-
-
-def _refuse_encoders(recipe: Recipe, dataset: Dataset) -> None:
-    """Name the modality whose rows were made otherwise than those the run was trained on."""
-    for name, encoder in recipe.data.encoders.items():
-        if name in dataset.features and dataset.features[name].encoder != encoder:
-            raise DataError(
-                f"these are not the data this run was trained on: features '{name}' were made by another encoder",
-                where=f"trained on: {encoder}; now: {dataset.features[name].encoder}",
-                do="encode the catalogue with that encoder again, or train again on the present features",
-            )
 
 
 def _dataset_of(recipe: Recipe, folder: Path, moved: Path | str | None) -> Dataset:
