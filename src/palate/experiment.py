@@ -173,8 +173,13 @@ def _free_folder(recipe: Recipe) -> Path:
 
 
 def _holds(folder: Path, recipe: Recipe) -> bool:
-    path = folder / "recipe.yaml"
-    return path.is_file() and path.read_bytes() == recipe.text().encode()
+    """Whether the folder is of this recipe; its catalogue may have moved, the fingerprint says that it is the same."""
+    if not (folder / "recipe.yaml").is_file():
+        return False
+    try:
+        return Recipe.read(folder / "recipe.yaml").at(recipe.data.catalogue).text() == recipe.text()
+    except (ArtefactError, ConfigError):
+        return False
 
 
 def _prepare(folder: Path, recipe: Recipe) -> None:
@@ -184,7 +189,8 @@ def _prepare(folder: Path, recipe: Recipe) -> None:
             # Before its first checkpoint a run holds nothing worth keeping: a mistake in its settings may be mended.
             finished = (folder / MANIFEST).exists()
             if finished or (folder / "checkpoint").exists():
-                changed = differences(Recipe.read(folder / "recipe.yaml").model_dump(), recipe.model_dump())
+                stored = Recipe.read(folder / "recipe.yaml").at(recipe.data.catalogue)
+                changed = differences(stored.model_dump(), recipe.model_dump())
                 kind = "a finished" if finished else "an unfinished"
                 raise ArtefactError(
                     f"{kind} run with other settings is here (they differ in: {', '.join(changed) or 'layout'})",
@@ -313,7 +319,7 @@ class Run:
             ConfigError: see `bundle_of`.
         """
         # Where the catalogue lies on this machine is nobody's business who is given the bundle.
-        data = self.recipe.data.override({"catalogue": None})
+        recipe = self.recipe.at(None)
         return bundle_of(
             self.recipe.model,
             self.model(),
@@ -322,7 +328,7 @@ class Run:
             content=self.content() | self.data.features,
             keep=keep,
             new_items=new_items,
-            recipe=self.recipe.override({"data": data}).model_dump(mode="json"),
+            recipe=recipe.model_dump(mode="json"),
             seed=self.recipe.seed,
         )
 
