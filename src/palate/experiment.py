@@ -51,7 +51,9 @@ from palate.recommend.forgetting_stored import refuse_forgotten
 from palate.recommend.newitems import measure_new_items
 from palate.recommend.rerank import Rules
 from palate.recommend.topk import recommend
+from palate.train.columns import tell_columns
 from palate.train.fitting import build, fit_model
+from palate.train.otherdata import refuse_other_data
 from palate.train.warmstart import WarmStart, tell_sides, write_ids
 
 __all__ = ["DataRecipe", "Recipe", "Run", "differences", "environment", "fit", "load", "resolve"]
@@ -148,7 +150,9 @@ def fit(
         kind, config, data, training, seed=seed, folder=run_folder, quiet=quiet, profile=profile, warm_start=begin
     )
     write_ids(run_folder, data)
-    write_tensors(run_folder / MODEL, fitted.model.state_dict(), tell_sides(fitted.model, config, data))
+    write_tensors(
+        run_folder / MODEL, fitted.model.state_dict(), tell_sides(fitted.model, config, data) | tell_columns(data)
+    )
     if isinstance(fitted.model, Recommender):
         vectors = fitted.model.embed()
         write_tensors(run_folder / EMBEDDINGS, {"user": vectors.user, "item": vectors.item})
@@ -169,8 +173,13 @@ def _free_folder(recipe: Recipe) -> Path:
 
 
 def _holds(folder: Path, recipe: Recipe) -> bool:
-    path = folder / "recipe.yaml"
-    return path.is_file() and path.read_bytes() == recipe.text().encode()
+    """Whether the folder is of this recipe; its catalogue may have moved, the fingerprint says that it is the same."""
+    if not (folder / "recipe.yaml").is_file():
+        return False
+    try:
+        return Recipe.read(folder / "recipe.yaml").at(recipe.data.catalogue).text() == recipe.text()
+    except (ArtefactError, ConfigError):
+        return False
 
 
 def _prepare(folder: Path, recipe: Recipe) -> None:
@@ -180,7 +189,8 @@ def _prepare(folder: Path, recipe: Recipe) -> None:
             # Before its first checkpoint a run holds nothing worth keeping: a mistake in its settings may be mended.
             finished = (folder / MANIFEST).exists()
             if finished or (folder / "checkpoint").exists():
-                changed = differences(Recipe.read(folder / "recipe.yaml").model_dump(), recipe.model_dump())
+                stored = Recipe.read(folder / "recipe.yaml").at(recipe.data.catalogue)
+                changed = differences(stored.model_dump(), recipe.model_dump())
                 kind = "a finished" if finished else "an unfinished"
                 raise ArtefactError(
                     f"{kind} run with other settings is here (they differ in: {', '.join(changed) or 'layout'})",
@@ -241,11 +251,12 @@ class Run:
             whole = data if isinstance(data, Dataset) else _dataset_of(recipe, folder, data)
             dataset = whole.seen_by(features=kind.modal, knowledge=kind.knowledge)
             if dataset.fingerprint != recipe.data.fingerprint:
-                _refuse_encoders(recipe, dataset)
-                raise DataError(
-                    "these are not the data this run was trained on (the catalogue or its features have changed)",
-                    where=recipe.data.catalogue or str(folder),
-                    do="train again on the present data, or point to the old data with --data",
+                refuse_other_data(
+                    folder,
+                    dataset,
+                    recipe.data.encoders,
+                    catalogue=recipe.data.catalogue,
+                    learns=issubclass(kind, Recommender),
                 )
             return cls(folder, recipe, _scorer_of(recipe, folder, dataset, EMBEDDINGS in files), dataset)
 
@@ -308,7 +319,7 @@ class Run:
             ConfigError: see `bundle_of`.
         """
         # Where the catalogue lies on this machine is nobody's business who is given the bundle.
-        data = self.recipe.data.override({"catalogue": None})
+        recipe = self.recipe.at(None)
         return bundle_of(
             self.recipe.model,
             self.model(),
@@ -317,7 +328,7 @@ class Run:
             content=self.content() | self.data.features,
             keep=keep,
             new_items=new_items,
-            recipe=self.recipe.override({"data": data}).model_dump(mode="json"),
+            recipe=recipe.model_dump(mode="json"),
             seed=self.recipe.seed,
         )
 
@@ -357,17 +368,6 @@ class Run:
         wanted = [users] if isinstance(users, str) else users
         rows: IntArray = np.arange(len(self.data.users)) if wanted is None else self.data.users.rows(wanted)
         return recommend(self.scorer, self.data, rows, k, seed=self.recipe.seed, allowed=allowed, rules=rules)
-
-
-def _refuse_encoders(recipe: Recipe, dataset: Dataset) -> None:
-    """Name the modality whose rows were made otherwise than those the run was trained on."""
-    for name, encoder in recipe.data.encoders.items():
-        if name in dataset.features and dataset.features[name].encoder != encoder:
-            raise DataError(
-                f"these are not the data this run was trained on: features '{name}' were made by another encoder",
-                where=f"trained on: {encoder}; now: {dataset.features[name].encoder}",
-                do="encode the catalogue with that encoder again, or train again on the present features",
-            )
 
 
 def _dataset_of(recipe: Recipe, folder: Path, moved: Path | str | None) -> Dataset:

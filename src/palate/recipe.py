@@ -51,6 +51,10 @@ class Recipe(Config):
         """
         return cls.parse(_mapping(path), where=str(path))
 
+    def at(self, catalogue: str | None) -> Recipe:
+        """The same recipe with its catalogue in another folder: where that lies is no part of what a run is."""
+        return self.override({"data": self.data.override({"catalogue": catalogue})})
+
     def text(self) -> str:
         """As YAML."""
         values = self.model_dump(mode="json")

@@ -60,6 +60,17 @@ def test_identity_is_that_of_the_vocabulary() -> None:
     assert fitted(inputs).identity != fitted(renamed).identity
 
 
+def test_a_category_has_the_same_name_wherever_its_column_stands() -> None:
+    small, grown = fitted([labels("a", "b")] * 2), fitted([labels("a", "b", "z"), labels("z", "b"), labels("z")])
+    assert [name for _, name in grown.vocabulary] == ["z", "b"]
+    assert grown.columns[1] == small.columns[1]
+    assert grown.columns[0] not in small.columns
+    brand: list[Labels | None] = [(("brand", "a"),)] * 2
+    assert fitted(brand).columns[0] not in small.columns
+    features, _ = encode([labels("z")], grown, ids=["i0"], quiet=True)
+    assert features.columns == grown.columns
+
+
 def test_nothing_is_encoded_before_the_vocabulary_is_known() -> None:
     with pytest.raises(ConfigError, match="no vocabulary yet"):
         _ = build_encoder("multihot").identity

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 from pathlib import Path
 
@@ -41,6 +42,19 @@ def test_rows_follow_the_items_when_their_order_or_number_differs(tmp_path: Path
     assert found.present.tolist() == [True, False, True]
     assert np.array_equal(found.matrix, features.matrix[[4, 1, 0]])
     assert found.fingerprint == features.take(np.array([4, 1, 0])).fingerprint
+
+
+def test_names_of_columns_are_kept_with_the_rows(tmp_path: Path) -> None:
+    store, named = FeatureStore(tmp_path), dataclasses.replace(example(), columns=("c", "a", "b"))
+    assert named.fingerprint == example().fingerprint
+    store.save(named)
+    assert store.load("text", named.ids).columns == ("c", "a", "b")
+    assert store.load("text", ["i4", "i0"]).columns == ("c", "a", "b")
+    store.save(example())
+    assert store.load("text", named.ids).columns == ()
+    for wrong in (("a", "b"), ("a", "b", "b"), ("a", "b", "c", "c")):
+        with pytest.raises(DataError, match=f"3 columns but {len(wrong)} names"):
+            dataclasses.replace(example(), columns=wrong)
 
 
 def test_items_without_a_row_are_refused_by_name_and_number(tmp_path: Path) -> None:

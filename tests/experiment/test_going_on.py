@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -73,6 +74,31 @@ def test_ctrl_c_keeps_the_state_and_the_same_call_goes_on(
             Run.load(tmp_path / "parts")
     fit(model, data, settings=LONGER, out=tmp_path / "parts", quiet=True)
     same_bits(whole.folder, tmp_path / "parts")
+
+
+def test_a_run_goes_on_where_its_catalogue_has_moved(
+    catalogue: Path, data: Dataset, tmp_path: Path, stopping: list[tuple[int, int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = fit("bm3", data, settings=LONGER, out=tmp_path / "whole", quiet=True)
+    monkeypatch.chdir(tmp_path)
+    stopping += [(2, 1), (4, 1)]
+    with pytest.raises(Interrupted):
+        fit("bm3", data, settings=LONGER, quiet=True)
+    shutil.move(catalogue, tmp_path / "elsewhere")
+    moved = load(tmp_path / "elsewhere", split="random")
+    with pytest.raises(ArtefactError, match=r"differ in: seed\)"):
+        fit("bm3", moved, settings=LONGER, seed=3, out="runs/bm3-world-random-s0", quiet=True)
+    with pytest.raises(Interrupted):
+        fit("bm3", moved, settings=LONGER, out="runs/bm3-world-random-s0", quiet=True)
+    # It has begun after the second epoch, and knows where its data are now.
+    run = fit("bm3", moved, settings=LONGER, quiet=True)
+    assert [path.name for path in Path("runs").iterdir()] == ["bm3-world-random-s0"]
+    assert (run.folder / "model.safetensors").read_bytes() == (whole.folder / "model.safetensors").read_bytes()
+    assert Run.load(run.folder).recipe.data.catalogue == str(tmp_path / "elsewhere")
+    # A finished one is given back, wherever its data are.
+    shutil.move(tmp_path / "elsewhere", catalogue)
+    again = fit("bm3", load(catalogue, split="random"), settings=LONGER, out=run.folder, quiet=True)
+    assert again.earlier
 
 
 def test_without_a_name_the_same_call_finds_its_unfinished_run(

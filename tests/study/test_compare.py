@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -287,6 +289,21 @@ def test_labels_tell_recipe_files_apart(tmp_path: Path) -> None:
     assert list(entrants_of(names, "world")) == ["bm3", "bm3-dense", "bm3-wide", "first", "a"]
     with pytest.raises(ConfigError, match=r"'a': mine/a\.yaml and yours/a\.yaml"):
         entrants_of(["mine/a.yaml", "yours/a.yaml"], "world")
+
+
+def test_it_goes_on_where_the_catalogue_has_moved(place: Path, plan: DataPlan, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    name = recipe_file(tmp_path / "mine.yaml", model="lightgcn", settings=SMALL)
+    assert compare([name], plan, out, seeds=1, quiet=True) == {}
+    run = out / "runs" / "mine" / "whole" / "s0"
+    lists, trained = (run / "lists.safetensors").read_bytes(), (run / "run" / "history.jsonl").read_bytes()
+    # As if killed between the training and its lists.
+    (run / "lists.safetensors").unlink()
+    shutil.copytree(place / "CAT", tmp_path / "moved")
+    moved = dataclasses.replace(plan, folder=str(tmp_path / "moved"))
+    assert compare([name], moved, out, seeds=1, quiet=True) == {}
+    assert (run / "lists.safetensors").read_bytes() == lists
+    assert (run / "run" / "history.jsonl").read_bytes() == trained
 
 
 def test_what_a_kill_left_behind_is_no_other_work(plan: DataPlan, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -76,6 +77,10 @@ def test_it_goes_on_where_it_was_and_a_half_done_trial_is_tried_again(plan: Data
     study = open_study(tmp_path, search, fingerprint(plan))
     assert len(counted(study)) == 4
     assert value in [trial.params["ridge"] for trial in counted(study)]
+    # The same data in another folder are the same search.
+    shutil.copytree(plan.folder, tmp_path / "moved")
+    tune(search_for("ease", dataclasses.replace(plan, folder=str(tmp_path / "moved"))), tmp_path, trials=5, quiet=True)
+    assert len(counted(open_study(tmp_path, search, fingerprint(plan)))) == 5
 
 
 def fingerprint(plan: DataPlan) -> str:

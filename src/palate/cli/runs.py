@@ -46,7 +46,10 @@ def train(
     settings: SettingsOption = None,
     warm_start: Annotated[
         Path | None,
-        typer.Option(help="Begin with the parameters of this finished run of the same model, matched by ids."),
+        typer.Option(
+            help="Begin with the parameters of this finished run of the same model; users and items are matched by "
+            "id, columns of categories by name, and what is new begins as usual."
+        ),
     ] = None,
     profile: Annotated[bool, typer.Option("--profile", help="Show where the time of an epoch went.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,

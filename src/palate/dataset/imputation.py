@@ -176,7 +176,7 @@ def _filled(
     for each in depends:
         digest.update(each.pointer.tobytes() + each.columns.tobytes())
     present = np.ones(len(given), dtype=np.bool_)
-    return Features(given.name, matrix, present, encoder, given.ids, digest.hexdigest()), filling
+    return Features(given.name, matrix, present, encoder, given.ids, digest.hexdigest(), given.columns), filling
 
 
 def _mean(given: Features, donors: NDArray[np.bool_]) -> NDArray[np.float64]:

@@ -113,6 +113,16 @@ class Fitting(Protocol):
         ...
 
 
+@runtime_checkable
+class Naming(Protocol):
+    """An encoder whose columns stand for something of their own."""
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """See `Features.columns`."""
+        ...
+
+
 @dataclass(frozen=True)
 class EncoderEntry:
     """One registered encoder: listed without loading it, built on demand.
@@ -241,7 +251,8 @@ def encode(
         ) from None
     matrix, present = work.finish()
     modality = name if name is not None else encoder.modality
-    features = Features(modality, matrix, present, encoder.identity, tuple(ids))
+    columns = encoder.columns if isinstance(encoder, Naming) else ()
+    features = Features(modality, matrix, present, encoder.identity, tuple(ids), columns=columns)
     failed = tuple((ids[row], reason) for row, reason in sorted(work.failed.items()))
     summary = EncodeSummary(
         name=modality,

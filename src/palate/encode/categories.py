@@ -94,6 +94,11 @@ class CategoriesEncoder:
         return f"categories 1 multihot columns={self.width} vocabulary={digest[:16]}"
 
     @property
+    def columns(self) -> tuple[str, ...]:
+        """A digest of each category. Names themselves would outlive the last item that has them."""
+        return tuple(hashlib.sha256(json.dumps(label).encode()).hexdigest()[:16] for label in self.vocabulary)
+
+    @property
     def width(self) -> int:
         """Categories of the vocabulary."""
         return len(self.vocabulary)

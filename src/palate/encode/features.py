@@ -45,10 +45,13 @@ class Features:
         encoder: what made the rows: its name, version and settings.
         ids: the items' ids, row by row, each once.
         fingerprint: hex sha256 over encoder, matrix and mask (see `content_fingerprint`); worked out when empty.
+        columns: where a column stands for something of its own (a category), a digest of its name for each; columns of
+            two catalogues are matched by them. Empty where a column is only a place.
 
     Raises:
         ConfigError: for a name that cannot name a modality.
-        DataError: for wrong shapes or types, repeated ids, values that are not finite, absent rows that are not zero.
+        DataError: for wrong shapes or types, repeated ids or columns, values that are not finite, absent rows that are
+            not zero.
     """
 
     name: str
@@ -57,6 +60,7 @@ class Features:
     encoder: str
     ids: tuple[str, ...]
     fingerprint: str = ""
+    columns: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         check_modality_name(self.name)
@@ -96,7 +100,7 @@ class Features:
             raise IndexError(f"rows must lie in [0, {len(self)}); found {rows.min()} to {rows.max()}")
         matrix = np.ascontiguousarray(self.matrix[rows])
         ids = tuple(self.ids[row] for row in rows.tolist())
-        return Features(self.name, matrix, self.present[rows], self.encoder, ids)
+        return Features(self.name, matrix, self.present[rows], self.encoder, ids, columns=self.columns)
 
     def _check_shapes(self) -> None:
         where = f"features '{self.name}'"
@@ -115,6 +119,12 @@ class Features:
         repeated = repeated_ids(self.ids)
         if repeated:
             raise DataError(f"{some(repeated)} occurs in more than one row", where=where, do="give each item one row")
+        if self.columns and {len(self.columns), len(set(self.columns))} != {self.matrix.shape[1]}:
+            raise DataError(
+                f"{self.matrix.shape[1]:,} columns but {len(self.columns):,} names of them, "
+                f"{len(set(self.columns)):,} of them different",
+                where=where,
+            )
 
     def _check_values(self) -> None:
         broken: list[int] = []

@@ -79,7 +79,7 @@ class FeatureStore:
             if failed is not None and failed.height:
                 with atomic_path(folder / FAILED) as path:
                     failed.write_csv(path)
-            facts = {
+            facts: dict[str, Any] = {
                 "name": features.name,
                 "encoder": features.encoder,
                 "fingerprint": features.fingerprint,
@@ -87,6 +87,8 @@ class FeatureStore:
                 "width": features.width,
                 "present": int(features.present.sum()),
             }
+            if features.columns:
+                facts["columns"] = list(features.columns)
             write_manifest(folder, KIND, VERSION, facts)
         return target
 
@@ -131,8 +133,9 @@ class FeatureStore:
             matrix = np.load(folder / _MATRIX, mmap_mode="r", allow_pickle=False)
             present = np.load(folder / _PRESENT, allow_pickle=False)
             ids = pl.read_parquet(folder / _IDS, columns=["item_id"])["item_id"].cast(pl.String).to_list()
-            return Features(name, matrix, present, str(facts["encoder"]), tuple(ids), str(facts["fingerprint"]))
-        except (OSError, ValueError, KeyError, pl.exceptions.PolarsError, DataError) as error:
+            made_by, digest, columns = str(facts["encoder"]), str(facts["fingerprint"]), facts.get("columns", [])
+            return Features(name, matrix, present, made_by, tuple(ids), digest, tuple(map(str, columns)))
+        except (OSError, ValueError, KeyError, TypeError, pl.exceptions.PolarsError, DataError) as error:
             raise ArtefactError(
                 f"these features cannot be read: {error}", where=str(folder), do="run palate encode again"
             ) from None

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from palate.core.errors import ConfigError
 from palate.encode.concat import CONCAT, concatenated
 from palate.encode.features import Features
 from palate.encode.joint.encoder import NAME as JOINT
+
+
+def choose_content(modalities: Collection[str], choice: str) -> str:
+    """What "auto" stands for where there are these modalities; any other choice as it is."""
+    return choice if choice != "auto" else JOINT if JOINT in modalities else CONCAT
 
 
 def content_of(features: Mapping[str, Features], choice: str = "auto", fingerprint: str | None = None) -> Features:
@@ -22,8 +27,7 @@ def content_of(features: Mapping[str, Features], choice: str = "auto", fingerpri
     Raises:
         ConfigError: when there are no such features, or another encoder made them.
     """
-    if choice == "auto":
-        choice = JOINT if JOINT in features else CONCAT
+    choice = choose_content(features, choice)
     if choice != CONCAT and choice not in features:
         encode = "palate pretrain joint CAT -o ENC, then palate encode CAT --encoder ENC"
         raise ConfigError(

@@ -117,8 +117,7 @@ def fit_model(
     dataset = dataset.seen_by(features=kind.modal, knowledge=kind.knowledge)
     inputs = dataset.inputs()
     model = build(kind, config, inputs, seed, settings.precision)
-    if warm_start is not None:
-        warm_start.apply(model, dataset)
+    began = [] if warm_start is None else [warm_start.note(dataset), *warm_start.apply(model, dataset)]
     held_out, hidden = dataset.positives["valid"], dataset.mask("valid")
 
     validations = 0
@@ -163,7 +162,7 @@ def fit_model(
         model.fit()
         facts = {"seconds": round(time.monotonic() - start, 3)}
     facts["parameters"] = sum(value.numel() for value in model.parameters())
-    notes = [*model.notes, *([] if warm_start is None else [warm_start.note(dataset)])]
+    notes = [*model.notes, *began]
     if warm_start is None and validations > 1 and facts.get("best_epoch") == settings.evaluate_every:
         notes.append(FIRST_IS_BEST)
     if notes:

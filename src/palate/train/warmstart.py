@@ -1,14 +1,14 @@
 """A training that begins where an earlier run ended: parameters are copied, rows of users and items by their ids.
 
 Takes a finished run's folder; gives a start for a model of the same kind and widths on other data. Ids that the earlier
-run did not know keep their fresh initial rows.
+run did not know keep their fresh initial rows, and new categories their fresh columns.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -23,7 +23,18 @@ from palate.core.config import Config, read_yaml
 from palate.core.errors import ArtefactError, ConfigError
 from palate.dataset.dataset import Dataset
 from palate.graph.rows import IntArray
+from palate.models.alignrec import AlignRec
 from palate.models.base import Model, Recommender
+from palate.train.columns import (
+    OF_CONTENT,
+    Pairing,
+    along_columns,
+    modality_of,
+    names_of_columns,
+    pair_columns,
+    pair_content,
+    way_of,
+)
 
 IDS = "ids.parquet"
 Side = Literal["user", "item"]
@@ -219,37 +230,44 @@ class WarmStart:
                 do="name a run of the same model",
             )
 
-    def apply(self, model: Model, dataset: Dataset) -> None:
-        """Give a new model what the earlier run knew.
+    def apply(self, model: Model, dataset: Dataset) -> tuple[str, ...]:
+        """Give a new model what the earlier run knew: rows are matched by ids, columns of categories by name.
+
+        What belongs to one modality alone begins as usual where its columns cannot be matched, or where one of the
+        two has no such modality.
+
+        Returns:
+            What a person should know of features that are not what they were.
 
         Raises:
-            ConfigError: when its parameters have other shapes, because other settings or features made them, or when
-                another encoder made the features, whose columns then mean something else.
+            ConfigError: when its parameters have other shapes, because other settings or features made them; when
+                another encoder made the features, whose columns then mean something else; or when categories are
+                others and it cannot be told which parameters go along them.
         """
-        for name, features in dataset.features.items():
-            before = self.encoders.get(name, features.encoder)
-            if _way(before) != _way(features.encoder):
-                raise ConfigError(
-                    f"the features '{name}' were made by another encoder than those of the run to start from",
-                    where=f"{self.where}: {before}; now: {features.encoder}",
-                    do="encode the catalogue with that encoder, or train without --warm-start",
-                )
-        places = {
-            "user": _common(self.ids["user"], dataset.users.ids),
-            "item": _common(self.ids["item"], dataset.items.ids),
-        }
+        pairings = self._pairings(dataset)
+        changed = [name for name, pairing in pairings.items() if pairing.changed]
+        content = pair_content(model.config.content, pairings) if changed and isinstance(model, AlignRec) else None
         state = model.state_dict()
-        differing = sorted(set(state) ^ set(self.tensors))
+        if content is None:
+            self._refuse_untold({name: pairings[name] for name in changed}, {*state, *self.tensors})
+        common = sorted(state.keys() & self.tensors.keys())
+        matched = {name for name in changed if any(along_columns(model, key, name) for key in common)}
+        differing = [key for key in sorted(state.keys() ^ self.tensors.keys()) if modality_of(key, changed) is None]
         sides = sides_of(type(model), self.tensors, self.metadata, where=self.where)
-        for name in sorted(state.keys() & self.tensors.keys()):
-            old, side = self.tensors[name].to(state[name].dtype), sides[name]
-            if side is None and old.shape == state[name].shape:
-                state[name] = old
-            elif side is not None and old.shape[1:] == state[name].shape[1:] and len(old) == len(self.ids[side]):
-                before, now = (torch.from_numpy(rows) for rows in places[side])
-                state[name] = state[name].clone().index_copy_(0, now, old.index_select(0, before))
+        places = {side: _common(self.ids[side], ids) for side, ids in _ids(dataset).items()}
+        for key in common:
+            name, side = modality_of(key, changed), sides[key]
+            if name is not None and name not in matched:
+                continue
+            columns = content if re.fullmatch(OF_CONTENT, key) else None
+            if name is not None and along_columns(model, key, name):
+                columns = pairings[name]
+            rows = None if side is None else (len(self.ids[side]), *places[side])
+            value = _carried(self.tensors[key].to(state[key].dtype), state[key], rows, columns)
+            if value is None:
+                differing.append(key)
             else:
-                differing.append(name)
+                state[key] = value
         if differing:
             raise ConfigError(
                 f"the run to start from has other parameters than this model: {', '.join(differing[:5])} differ",
@@ -257,6 +275,35 @@ class WarmStart:
                 do="use the settings and the features that it was trained with",
             )
         model.load_state_dict(state)
+        return tuple(pairing.said for pairing in pairings.values() if pairing.said)
+
+    def _pairings(self, dataset: Dataset) -> dict[str, Pairing]:
+        named = names_of_columns(self.metadata, where=self.where)
+        found: dict[str, Pairing] = {}
+        for name in sorted({*dataset.features, *self.encoders}):
+            features = dataset.features.get(name)
+            before = self.encoders.get(name)
+            if features is not None:
+                # Runs of old do not say what made their features.
+                before = before if self.encoders else features.encoder
+                if before is not None and way_of(before) != way_of(features.encoder):
+                    raise ConfigError(
+                        f"the features '{name}' were made by another encoder than those of the run to start from",
+                        where=f"{self.where}: {before}; now: {features.encoder}",
+                        do="encode the catalogue with that encoder, or train without --warm-start",
+                    )
+            found[name] = pair_columns(name, before, named.get(name, ()), features)
+        return found
+
+    def _refuse_untold(self, changed: Mapping[str, Pairing], parameters: Collection[str]) -> None:
+        for name, pairing in changed.items():
+            if all(pairing.widths) and not any(modality_of(key, [name]) for key in parameters):
+                raise ConfigError(
+                    f"the features '{name}' have other columns than those of the run to start from, and it cannot be "
+                    "told which parameters of this model go along them",
+                    where=self.where,
+                    do="train without --warm-start",
+                )
 
     def note(self, dataset: Dataset) -> str:
         """How much of the data the earlier run knew, and whether it may have trained on what is held out now."""
@@ -279,11 +326,29 @@ def _section(of: Any, name: str) -> Mapping[str, Any]:
     return {str(key): value for key, value in cast("dict[Any, Any]", found).items()} if isinstance(found, dict) else {}
 
 
-def _way(identity: str) -> str:
-    """What is the same of an encoder when the catalogue has grown, or its rows came in another file."""
-    if identity.startswith("precomputed "):
-        return "precomputed"
-    return " ".join(word for word in identity.split() if not word.startswith(("graph=", "shared>")))
+def _carried(
+    old: Tensor, fresh: Tensor, rows: tuple[int, IntArray, IntArray] | None, columns: Pairing | None
+) -> Tensor | None:
+    """`fresh` with what `old` has of the same rows and columns; None where the shapes do not fit.
+
+    Args:
+        rows: how many the earlier run had, and the places of those in common, then and now; None: all, in order.
+        columns: of the second axis; None: all, in order.
+    """
+    if columns is not None and (old.ndim != 2 or (old.shape[1], *fresh.shape[1:]) != columns.widths):
+        return None
+    if columns is None and old.shape[1:] != fresh.shape[1:]:
+        return None
+    if old.ndim == 0 or len(old) != (len(fresh) if rows is None else rows[0]):
+        return old if old.shape == fresh.shape else None
+    before, now = (np.arange(len(old)),) * 2 if rows is None else rows[1:]
+    value, taken = fresh.clone(), old[torch.from_numpy(before)]
+    if columns is None:
+        return value.index_copy_(0, torch.from_numpy(now), taken)
+    value[torch.from_numpy(now).unsqueeze(1), torch.from_numpy(columns.now)] = taken[
+        :, torch.from_numpy(columns.before)
+    ]
+    return value
 
 
 def _ids(dataset: Dataset) -> dict[Side, pl.Series]:
