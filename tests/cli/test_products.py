@@ -105,6 +105,23 @@ def test_the_way_of_a_bundle(catalogue: Path, run: Path, events: Path, tmp_path:
     assert (len(left.users), len(left.items)) == (30, 24)
 
 
+def test_a_day_without_events_changes_nothing(run: Path, tmp_path: Path) -> None:
+    bundle, log, table = tmp_path / "bundle", tmp_path / "log.csv", tmp_path / "log.parquet"
+    good("export", run, "-o", bundle)
+    log.write_text("user_id,item_id,rating\n")
+    pl.DataFrame(schema={"user_id": pl.String, "item_id": pl.String}).write_parquet(table)
+    before = (bundle / "manifest.json").read_bytes()
+    for empty in (log, table):
+        assert "no events" in good("refresh", bundle, "--interactions", empty, "-o", bundle, "--replace").out
+        assert (bundle / "manifest.json").read_bytes() == before
+        good("refresh", bundle, "--interactions", empty, "-o", tmp_path / empty.suffix)
+        assert len(Bundle.load(tmp_path / empty.suffix).users) == 30
+    log.write_text("")
+    broken = worlds.palate("refresh", bundle, "--interactions", log, "-o", bundle, "--replace")
+    assert broken.code == 1
+    assert "the file is empty" in broken.err
+
+
 @pytest.mark.parametrize(("keep", "way"), [("none", "regression"), ("float32", "content")])
 def test_an_export_keeps_what_it_is_told_to(catalogue: Path, tmp_path: Path, keep: str, way: str) -> None:
     good("train", "mmgcn", "--data", catalogue, "-o", tmp_path / "run", *SMALL)

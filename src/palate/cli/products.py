@@ -77,6 +77,7 @@ def refresh(
     from palate.core.lock import changing
     from palate.ingest.columns import ColumnNames
     from palate.ingest.folders import import_data
+    from palate.ingest.tables import no_rows
     from palate.recommend.bundle import Bundle, refuse_stranger
     from palate.recommend.refresh import refresh as run_refresh
 
@@ -89,6 +90,12 @@ def refresh(
     context.with_resource(changing(out, "refreshing it"))
     known = Bundle.load(bundle)
     chosen = None if events is None else read_assignments(events.split(","), "--events", "view=1,buy=5")
+    if no_rows(interactions):
+        print("no events: everything stays as it is")
+        if out.resolve() != bundle.resolve():
+            known.save(out, replace=replace)
+            print(f"→ {out}")
+        return
     found = import_data(interactions, columns=names, events=chosen, name=interactions.stem)
     given = sorted(set(found.catalogue.interactions["event"].drop_nulls()))
     if chosen is None and known.facts.kinds and given:

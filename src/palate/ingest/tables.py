@@ -33,6 +33,9 @@ TEXTS = (*DELIMITERS, *OBJECTS, *ATOMIC)
 SUFFIXES = (*TEXTS, *(f"{suffix}.gz" for suffix in TEXTS), ".parquet")
 NAMES = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
 UTF16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+# What is said of a table of columns alone, of text and of Parquet; a larger file has more than columns.
+LARGE = 1 << 20
+NO_ROWS = ("there is a header and no rows", "there are columns and no rows")
 COLUMN_SUFFIX = re.compile(r":(token|token_seq|float|float_seq)$")
 
 
@@ -81,6 +84,14 @@ class Table:
         shown = [""] * len(rows) if values is None else [_shown(value) for value in values.gather(rows).to_list()]
         places = self.places(self.frame[ROW].gather(rows))
         return [Example(place, value) for place, value in zip(places, shown, strict=True)]
+
+
+def no_rows(path: Path) -> bool:
+    """Whether a table is sound and has nothing in it, as the log of a day on which nothing happened."""
+    if not path.is_file() or path.stat().st_size > LARGE:
+        return False
+    report = Report()
+    return read_table(path, report) is None and any(problem.what in NO_ROWS for problem in report.problems)
 
 
 def read_table(path: Path, report: Report) -> Table | None:
@@ -154,7 +165,7 @@ def read_text(
     _report_ragged(layout, file, report)
     report.count_rows(file, layout.rows + len(layout.ragged), layout.rows)
     if layout.rows == 0:
-        report.add("fatal", file, "there is a header and no rows" if not len(layout.ragged) else "no row is left")
+        report.add("fatal", file, NO_ROWS[0] if not len(layout.ragged) else "no row is left")
         return None
     readable = layout.without_cut(data) if len(layout.cut) else source
     try:
@@ -245,7 +256,7 @@ def _read_parquet(path: Path, report: Report) -> Table | None:
         )
     report.count_rows(file, frame.height, frame.height)
     if frame.height == 0:
-        report.add("fatal", file, "there are columns and no rows")
+        report.add("fatal", file, NO_ROWS[1])
         return None
     return Table(file, frame.drop(nested).with_row_index(ROW), lists=frozenset(lists), joined=frozenset(lists))
 
