@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import subprocess
 import sys
 import threading
@@ -107,6 +109,18 @@ def test_who_holds_a_place_may_hold_it_again_and_other_threads_wait(tmp_path: Pa
     thread.join(timeout=10)
     assert order == ["first", "other"]
     assert list(tmp_path.iterdir()) == []
+
+
+def test_where_nothing_can_be_written_nobody_is_kept_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    with changing(tmp_path / "nowhere" / "place", "writing"):
+        pass
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with changing(tmp_path / "place", "encoding", shared=True):
+        done = True
+    assert done
 
 
 def test_many_who_want_the_same_come_one_after_the_other(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ context that one process at a time can be in. The system frees it when the proce
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import threading
@@ -63,29 +64,26 @@ def changing(place: Path, what: str, *, shared: bool = False) -> Generator[None,
     Raises:
         ArtefactError: when others still hold it after `PATIENCE` seconds.
     """
-    real = place.resolve()
+    real, path, stream = place, place, None
+    # Disks that cannot be written or know no locks, and links that lead to each other, are for others to tell of.
+    with contextlib.suppress(OSError, RuntimeError):
+        real = place.resolve()
+        path = real.parent / f".{real.name}{LOCK}"
+        if (threading.get_ident(), real) not in _held:
+            stream = _taken(path, place, what, fcntl.LOCK_SH if shared else fcntl.LOCK_EX)
+    if stream is None:
+        yield
+        return
     mine = threading.get_ident(), real
-    if mine in _held:
-        yield
-        return
-    path = real.parent / f".{real.name}{LOCK}"
-    try:
-        stream = _taken(path, place, what, fcntl.LOCK_SH if shared else fcntl.LOCK_EX)
-    except (PermissionError, FileNotFoundError):
-        yield
-        return
     _held.add(mine)
     try:
         yield
     finally:
         _held.discard(mine)
-        with stream:
-            try:
-                # The last one of those who share it takes it away.
-                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                path.unlink(missing_ok=True)
-            except OSError:
-                pass
+        with stream, contextlib.suppress(OSError):
+            # The last one of those who share it takes it away.
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            path.unlink(missing_ok=True)
 
 
 def _stands(stream: BinaryIO, path: Path) -> bool:
