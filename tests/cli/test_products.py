@@ -105,6 +105,25 @@ def test_the_way_of_a_bundle(catalogue: Path, run: Path, events: Path, tmp_path:
     assert (len(left.users), len(left.items)) == (30, 24)
 
 
+def test_new_items_join_a_bundle_and_the_day_counts_them(
+    catalogue: Path, bundle: Path, events: Path, tmp_path: Path
+) -> None:
+    source = Catalogue.load(catalogue)
+    item = pl.DataFrame({"item_id": ["i99"]})
+    more = Catalogue.of(source.interactions, pl.concat([source.items, item], how="diagonal"), name="world")
+    grown = worlds.stored(tmp_path / "grown", more)
+    said = good("refresh", bundle, "--items", grown, "--interactions", events, "-o", tmp_path / "newer")
+    assert "1 new items placed by their content" in said.out
+    assert "4 events: 1 users refreshed, 1 new users" in said.out
+    assert "does not know" not in said.out
+    assert "i99" in Bundle.load(tmp_path / "newer").items.ids
+    good("refresh", bundle, "--items", grown, "-o", tmp_path / "items")
+    assert len(Bundle.load(tmp_path / "items").items) == 26
+    nothing = worlds.palate("refresh", bundle, "-o", tmp_path / "n")
+    assert nothing.code == 1
+    assert "there is nothing to take in" in nothing.err
+
+
 def test_a_day_without_events_changes_nothing(run: Path, tmp_path: Path) -> None:
     bundle, log, table = tmp_path / "bundle", tmp_path / "log.csv", tmp_path / "log.parquet"
     good("export", run, "-o", bundle)

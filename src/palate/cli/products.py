@@ -10,6 +10,8 @@ import typer
 from palate.cli.application import MovedOption, app
 
 if TYPE_CHECKING:
+    from polars import DataFrame
+
     from palate.recommend.bundle import Bundle
 
 ReplaceOption = Annotated[bool, typer.Option("--replace", help="Replace the bundle that is there.")]
@@ -55,10 +57,16 @@ def export(
 def refresh(
     context: typer.Context,
     bundle: Annotated[Path, typer.Argument(metavar="BUNDLE", help="Bundle folder.")],
-    interactions: Annotated[
-        Path, typer.Option(help="New events: who met which item, as for 'palate data import'.", show_default=False)
-    ],
     out: Annotated[Path, typer.Option("-o", "--out", help="Bundle folder to make; may be the same.")],
+    interactions: Annotated[
+        Path | None, typer.Option(help="New events: who met which item, as for 'palate data import'.")
+    ] = None,
+    items: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="CAT", help="Catalogue folder with new items, encoded as those of the bundle were; they come first."
+        ),
+    ] = None,
     columns: Annotated[
         list[str] | None, typer.Option("--columns", help="Your columns' names: user_id=uid,item_id=iid. Repeatable.")
     ] = None,
@@ -71,48 +79,64 @@ def refresh(
     ] = None,
     replace: ReplaceOption = False,
 ) -> None:
-    """Take new interactions into a bundle without training: their users, and new ones, are folded in anew."""
-    from palate.core.config import read_assignments
+    """Take new interactions and new items into a bundle without training.
+
+    Users of the interactions, and new ones, are folded in anew; new items are placed by their content.
+    """
     from palate.core.errors import ConfigError
     from palate.core.lock import changing
-    from palate.ingest.columns import ColumnNames
-    from palate.ingest.folders import import_data
     from palate.ingest.tables import no_rows
     from palate.recommend.bundle import Bundle, refuse_stranger
+    from palate.recommend.growing import grow_from
     from palate.recommend.refresh import refresh as run_refresh
 
     refuse_stranger(out, replace=replace)
-    if interactions.is_dir():
+    if interactions is None and items is None:
+        raise ConfigError("there is nothing to take in", do="name events with --interactions, a catalogue with --items")
+    if interactions is not None and interactions.is_dir():
         raise ConfigError("new events are one file, and this is a folder", where=str(interactions))
-    words = [word for given in columns or [] for word in given.split(",")]
-    names = ColumnNames.parse(read_assignments(words, "--columns", "user_id=uid"), where="--columns")
     # What another refresh or a forgetting writes there meanwhile would be lost.
     context.with_resource(changing(out, "refreshing it"))
     known = Bundle.load(bundle)
+    if items is not None:
+        grown = grow_from(known, items)
+        known = grown.bundle
+        print(grown)
+    if interactions is not None and not no_rows(interactions):
+        done = run_refresh(known, _events_of(interactions, known, columns, events))
+        known = done.bundle
+        print(done)
+    elif interactions is not None:
+        print("no events: users stay as they are")
+        if items is None and out.resolve() == bundle.resolve():
+            return
+    known.save(out, replace=replace)
+    print(f"→ {out}")
+
+
+def _events_of(file: Path, bundle: Bundle, columns: list[str] | None, events: str | None) -> DataFrame:
+    """The events of a file that count, with what is known of them."""
+    from palate.core.config import read_assignments
+    from palate.ingest.columns import ColumnNames
+    from palate.ingest.folders import import_data
+
+    words = [word for given in columns or [] for word in given.split(",")]
+    names = ColumnNames.parse(read_assignments(words, "--columns", "user_id=uid"), where="--columns")
     chosen = None if events is None else read_assignments(events.split(","), "--events", "view=1,buy=5")
-    if no_rows(interactions):
-        print("no events: everything stays as it is")
-        if out.resolve() != bundle.resolve():
-            known.save(out, replace=replace)
-            print(f"→ {out}")
-        return
-    found = import_data(interactions, columns=names, events=chosen, name=interactions.stem)
+    found = import_data(file, columns=names, events=chosen, name=file.stem)
     given = sorted(set(found.catalogue.interactions["event"].drop_nulls()))
-    if chosen is None and known.facts.kinds and given:
-        found = import_data(
-            interactions, columns=names, events=dict.fromkeys(known.facts.kinds, 1), name=interactions.stem
-        )
+    kinds = bundle.facts.kinds
+    if chosen is None and kinds and given:
+        found = import_data(file, columns=names, events=dict.fromkeys(kinds, 1), name=file.stem)
     if found.report.text():
         print(found.report.text())
-    if chosen is None and given and not known.facts.kinds:
-        why = "was made of events of no kind" if known.facts.kinds == () else "does not say what kinds it was made of"
+    if chosen is None and given and not kinds:
+        why = "was made of events of no kind" if kinds == () else "does not say what kinds it was made of"
         listed = f"{', '.join(given[:5])}{' and others' if len(given) > 5 else ''}"
         print(f"note: events of all kinds count ({listed}), for the bundle {why}; --events chooses")
     rows = found.catalogue.interactions
     present = [name for name in ("rating", "timestamp") if rows[name].null_count() < rows.height]
-    done = run_refresh(known, rows.select("user_id", "item_id", *present))
-    done.bundle.save(out, replace=replace)
-    print(f"{done}\n→ {out}")
+    return rows.select("user_id", "item_id", *present)
 
 
 @app.command()

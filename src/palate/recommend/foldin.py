@@ -215,6 +215,18 @@ class SetAttentionFold:
         return path
 
 
+def of_items(folding: FoldIn, items: Tensor) -> FoldIn:
+    """The same way to fold in over other items.
+
+    Args:
+        items: their vectors, n × d.
+    """
+    if isinstance(folding, MappedMean):
+        return MappedMean(items, folding.weight, folding.bias, folding.empty, folding.spread)
+    assert isinstance(folding, SetAttentionFold)
+    return SetAttentionFold(items, folding.views, folding.set_size, folding.set_heads)
+
+
 def restore(kind: str, items: Tensor, settings: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> FoldIn:
     """A stored way to fold in.
 

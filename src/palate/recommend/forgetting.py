@@ -16,7 +16,6 @@ from typing import Any
 import numpy as np
 import polars as pl
 import torch
-from torch import Tensor
 
 from palate.core.artefact import MANIFEST, atomic_path, kind_of, left_beside
 from palate.core.errors import ArtefactError, DataError, nearest
@@ -26,7 +25,7 @@ from palate.graph.rows import IntArray, Rows
 from palate.recommend.bundle import Bundle
 from palate.recommend.colditem import ContentPath
 from palate.recommend.contentpaths import NeighbourPath
-from palate.recommend.foldin import FoldIn, MappedMean, SetAttentionFold
+from palate.recommend.foldin import of_items
 from palate.recommend.forgetting_stored import forget_catalogue, forget_run, open_run
 from palate.recommend.forms import Form, ItemScores, Places, Vectors, Weights
 from palate.recommend.topk import write_table
@@ -248,7 +247,7 @@ def _form(form: Form, users: IntArray, items: IntArray, liked: Rows) -> Form:
     user_rows, item_rows = torch.from_numpy(users), torch.from_numpy(items)
     if isinstance(form, Vectors):
         item = form.item[item_rows]
-        return Vectors(form.user[user_rows], item, _folding(form.folding, item))
+        return Vectors(form.user[user_rows], item, of_items(form.folding, item))
     if isinstance(form, Weights):
         entry = Rows(form.weights.pointer, np.arange(form.weights.size, dtype=np.int32), max(1, form.weights.size))
         values = form.values[entry.take(items).columns]
@@ -258,13 +257,6 @@ def _form(form: Form, users: IntArray, items: IntArray, liked: Rows) -> Form:
         return ItemScores(form.item[item_rows], len(users))
     assert isinstance(form, Places)
     return Places(form.user[user_rows], form.item[item_rows], form.sign)
-
-
-def _folding(folding: FoldIn, item: Tensor) -> FoldIn:
-    if isinstance(folding, MappedMean):
-        return MappedMean(item, folding.weight, folding.bias, folding.empty, folding.spread)
-    assert isinstance(folding, SetAttentionFold)
-    return SetAttentionFold(item, folding.views, folding.set_size, folding.set_heads)
 
 
 def _path(path: ContentPath, features: Mapping[str, Any], items: IntArray) -> ContentPath:

@@ -1,6 +1,7 @@
 """New interactions without training: users who did something, and new ones, are folded in anew.
 
-Takes a bundle and a table of events; gives a new bundle and says what could not be used. Items stay as they are.
+Takes a bundle and a table of events; gives a new bundle and says what could not be used. Items stay as they are
+(`growing` takes new ones in).
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ class Refreshed:
         if self.unknown:
             lines.append(
                 f"left out: {self.left_out:,} events with {len(self.unknown):,} items that the bundle does not know: "
-                f"{some(list(self.unknown))}; train again to take them in"
+                f"{some(list(self.unknown))}; --items CAT takes them in by their content, and training again by all"
             )
         return "\n".join(lines)
 
