@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Generator
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +14,9 @@ import pytest
 
 import worlds
 from cli.settings import SMALL
+from palate.core import lock
 from palate.core.artefact import read_json, write_json
+from palate.core.lock import changing
 from palate.experiment import Run
 from palate.ingest.catalogue import Catalogue
 from palate.recommend.bundle import Bundle
@@ -341,3 +345,48 @@ def test_a_bundle_that_was_tampered_with_is_no_start_for_a_refresh(bundle: Path,
     ended = worlds.palate("refresh", bundle, "--interactions", events, "-o", tmp_path / "n")
     assert ended.code == 1
     assert "the manifest says 26" in ended.err
+
+
+@contextlib.contextmanager
+def held(place: Path, *, shared: bool = False) -> Generator[None, None, None]:
+    """Somebody else holds the place."""
+    ready, done = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with changing(place, "testing", shared=shared):
+            ready.set()
+            done.wait(30)
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    assert ready.wait(10)
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join(30)
+
+
+def test_nobody_writes_what_somebody_else_is_at(
+    catalogue: Path, run: Path, bundle: Path, events: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lock, "PATIENCE", 0.1)
+    day = ("--interactions", events)
+    cases: list[tuple[Path, bool, tuple[object, ...]]] = [
+        # While somebody encodes, others may encode too, and may not replace what is encoded.
+        (catalogue, True, ("data", "import", *day, "-o", catalogue, "--replace")),
+        (catalogue, True, ("forget", catalogue, "--user", "u1")),
+        (catalogue, False, ("encode", catalogue, "--modality", "text", "--directions", "2")),
+        # Whom somebody forgets there would come back.
+        (run, False, ("export", run, "-o", tmp_path / "of-run")),
+        (bundle, False, ("refresh", bundle, *day, "-o", tmp_path / "of-bundle")),
+        (bundle, True, ("refresh", bundle, *day, "-o", bundle, "--replace")),
+    ]
+    for place, shared, words in cases:
+        with held(place, shared=shared):
+            ended = worlds.palate(*words)
+        assert (ended.code, "another palate is testing" in ended.err) == (1, True), (words, ended.text)
+        assert place.is_dir()
+    with held(catalogue, shared=True):
+        good("encode", catalogue, "--modality", "text", "--directions", "2")
+    good("refresh", bundle, *day, "-o", bundle, "--replace")

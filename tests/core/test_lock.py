@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 
@@ -121,6 +122,32 @@ def test_where_nothing_can_be_written_nobody_is_kept_out(tmp_path: Path, monkeyp
     with changing(tmp_path / "place", "encoding", shared=True):
         done = True
     assert done
+
+
+def test_a_lock_file_of_somebody_else_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who may not write it is kept out all the same."""
+    monkeypatch.setattr(lock, "PATIENCE", 0.2)
+    process, find = holder(tmp_path / "place"), open
+
+    def theirs(path: Path, mode: str) -> BinaryIO:
+        if mode == "a+b":
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return find(path, "rb")
+
+    monkeypatch.setattr(lock, "open", theirs, raising=False)
+    with pytest.raises(ArtefactError, match="another palate is testing"), changing(tmp_path / "place", "writing"):
+        pass
+    end(process)
+
+
+def test_a_full_disk_keeps_the_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with changing(tmp_path / "place", "writing"):
+        assert list(tmp_path.iterdir()) == [tmp_path / ".place.lock"]
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_many_who_want_the_same_come_one_after_the_other(tmp_path: Path) -> None:

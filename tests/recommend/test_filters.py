@@ -26,6 +26,7 @@ TABLE = pl.DataFrame(
         "tags": [["space", "cat"], ["piano"], [], ["space", "sand"], None],
         "year": ["1979", "1988", "1995", "2021", "unknown"],
         "price": [10.0, 9.5, 10.0, None, 12.25],
+        "preis": ["357,71", "9,5", None, "1.357,71", "12"],
         "adult": [True, False, True, False, False],
         "made": [date(2024, 5, 31), date(2024, 6, 1), None, date(2024, 6, 2), date(1969, 12, 31)],
         "added": [
@@ -55,6 +56,9 @@ def left(*where: str, **lists: list[str]) -> str:
     ("where", "expected"),
     [
         (["genre=Comedy"], "be"),
+        (["preis>=100"], "ad"),
+        (["preis<=12"], "be"),
+        (["preis=9,5"], "b"),
         (["genre=Sci-Fi|Comedy"], "abde"),
         (["genre=Drama", "genre=Comedy"], "e"),
         (["genre!=Drama"], "abc"),

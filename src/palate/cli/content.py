@@ -16,7 +16,6 @@ app.add_typer(pretrain_app, name="pretrain")
 
 @app.command()
 def encode(
-    context: typer.Context,
     folder: Annotated[Path, typer.Argument(metavar="CAT", help="Catalogue folder.")],
     modality: Annotated[
         list[str] | None,
@@ -54,14 +53,11 @@ def encode(
     """Turn content into features, cached by content; take ready-made ones; or cut those there are."""
     from palate.core.config import read_assignments
     from palate.core.errors import unknown_name
-    from palate.core.lock import changing
     from palate.encode.catalogue import encode_all, take_precomputed
     from palate.encode.scaling import WAYS
 
     if scale not in WAYS:
         raise ConfigError(unknown_name("scale", scale, WAYS), do=f"choose one of {', '.join(WAYS)}")
-    # Several may encode one catalogue, and nobody may replace it meanwhile.
-    context.with_resource(changing(folder, "encoding it", shared=True))
     if directions is not None:
         from palate.encode.directions import cut_stored
 

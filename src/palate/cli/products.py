@@ -19,6 +19,7 @@ ReplaceOption = Annotated[bool, typer.Option("--replace", help="Replace the bund
 
 @app.command()
 def export(
+    context: typer.Context,
     run: Annotated[Path, typer.Argument(metavar="RUN", help="Run folder.")],
     out: Annotated[Path, typer.Option("-o", "--out", help="Bundle folder to make.", show_default=False)],
     keep: Annotated[
@@ -41,10 +42,13 @@ def export(
     """Make the bundle that is served of a run: scores, ids, titles, and the ways to new users and new items."""
     from typing import Any, cast
 
+    from palate.core.lock import changing
     from palate.experiment import Run
     from palate.recommend.bundle import refuse_stranger
 
     refuse_stranger(out, replace=replace)
+    # Who is forgotten in the run meanwhile would come back with the bundle.
+    context.with_resource(changing(run, "exporting it", shared=True))
     made = Run.load(run, data=data).bundle(keep=cast(Any, keep), new_items=cast(Any, new_items))
     made.save(out, replace=replace)
     for line in summary(made):
@@ -95,8 +99,9 @@ def refresh(
         raise ConfigError("there is nothing to take in", do="name events with --interactions, a catalogue with --items")
     if interactions is not None and interactions.is_dir():
         raise ConfigError("new events are one file, and this is a folder", where=str(interactions))
-    # What another refresh or a forgetting writes there meanwhile would be lost.
+    # What another refresh or a forgetting writes there meanwhile would be lost, or come back.
     context.with_resource(changing(out, "refreshing it"))
+    context.with_resource(changing(bundle, "refreshing from it", shared=True))
     known = Bundle.load(bundle)
     if items is not None:
         grown = grow_from(known, items)

@@ -7,6 +7,7 @@ context that one process at a time can be in. The system frees it when the proce
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 import threading
@@ -21,8 +22,10 @@ from palate.core.errors import ArtefactError
 LOCK = ".lock"
 # Seconds that another process is waited for: writing a bundle takes fewer, encoding a catalogue many more.
 PATIENCE = 10.0
-# Places that are held, by thread: who holds one may write it in several steps.
-_held: set[tuple[int, Path]] = set()
+# Places that are held, by thread, and whether others share them: who holds one may write it in several steps.
+_held: dict[tuple[int, Path], bool] = {}
+# What keeps nobody out: a disk that cannot be written or knows no locks, and a folder that is not there.
+UNLOCKED = (errno.ENOENT, errno.ENOTDIR, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOLCK, errno.ENOTSUP)
 
 
 @contextmanager
@@ -64,22 +67,26 @@ def changing(place: Path, what: str, *, shared: bool = False) -> Generator[None,
     Raises:
         ArtefactError: when others still hold it after `PATIENCE` seconds.
     """
-    real, path, stream = place, place, None
-    # Disks that cannot be written or know no locks, and links that lead to each other, are for others to tell of.
-    with contextlib.suppress(OSError, RuntimeError):
+    try:
         real = place.resolve()
-        path = real.parent / f".{real.name}{LOCK}"
-        if (threading.get_ident(), real) not in _held:
-            stream = _taken(path, place, what, fcntl.LOCK_SH if shared else fcntl.LOCK_EX)
+    except (OSError, RuntimeError):
+        # Links that lead to each other are for others to tell of.
+        yield
+        return
+    mine, path = (threading.get_ident(), real), real.parent / f".{real.name}{LOCK}"
+    if mine in _held:
+        assert shared or not _held[mine], f"{place} is held together with others, and asked for alone"
+        yield
+        return
+    stream = _taken(path, place, what, fcntl.LOCK_SH if shared else fcntl.LOCK_EX)
     if stream is None:
         yield
         return
-    mine = threading.get_ident(), real
-    _held.add(mine)
+    _held[mine] = shared
     try:
         yield
     finally:
-        _held.discard(mine)
+        del _held[mine]
         with stream, contextlib.suppress(OSError):
             # The last one of those who share it takes it away.
             fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -93,20 +100,18 @@ def _stands(stream: BinaryIO, path: Path) -> bool:
         return False
 
 
-def _taken(path: Path, place: Path, what: str, kind: int) -> BinaryIO:
-    """The file of a lock, held."""
+def _taken(path: Path, place: Path, what: str, kind: int) -> BinaryIO | None:
+    """The file of a lock, held; None where there can be none."""
     until = time.monotonic() + PATIENCE
     while True:
-        stream = open(path, "a+b")  # noqa: SIM115 - it is held beyond this function
+        try:
+            stream = _opened(path)
+        except OSError as error:
+            if error.errno in UNLOCKED:
+                return None
+            raise
         try:
             fcntl.flock(stream, kind | fcntl.LOCK_NB)
-            # A file that was taken away meanwhile keeps nobody out.
-            if _stands(stream, path):
-                stream.truncate(0)
-                stream.write(f"{what} (process {os.getpid()})".encode())
-                stream.flush()
-                return stream
-            stream.close()
         except BlockingIOError:
             stream.seek(0)
             other = stream.read(200).decode(errors="replace")
@@ -116,6 +121,23 @@ def _taken(path: Path, place: Path, what: str, kind: int) -> BinaryIO:
                     f"another palate is {other or 'changing it'}", where=str(place), do="wait until it is done"
                 ) from None
             time.sleep(0.05)
-        except BaseException:
+            continue
+        except OSError as error:
             stream.close()
+            if error.errno in UNLOCKED:
+                return None
             raise
+        # A file that was taken away meanwhile keeps nobody out.
+        if _stands(stream, path):
+            with contextlib.suppress(OSError):
+                path.write_bytes(f"{what} (process {os.getpid()})".encode())
+            return stream
+        stream.close()
+
+
+def _opened(path: Path) -> BinaryIO:
+    try:
+        return open(path, "a+b")
+    except PermissionError:
+        # That of somebody else; a lock needs no more than to read it.
+        return open(path, "rb")

@@ -11,6 +11,7 @@ from typing import Any
 import polars as pl
 
 from palate.core.errors import ConfigError, DataError, MissingDependency, nearest, unknown_name
+from palate.core.lock import changing
 from palate.encode.base import ENCODERS, Encoder, EncodeSummary, Fitting, build_encoder, cache_key, encode
 from palate.encode.categories import CategoriesEncoder, category_columns, item_categories
 from palate.encode.knowledge import KnowledgeConfig, encode_knowledge, item_entities
@@ -120,43 +121,44 @@ def encode_all(
         DataError: when there is nothing to encode, or none of a modality's files can be read.
         ArtefactError, ConfigError, MissingDependency, Interrupted: see `encode` and `Catalogue.load`.
     """
-    catalogue = Catalogue.load(folder)
-    if modalities is not None:
-        names = list(dict.fromkeys(modalities))
-    elif encoder is not None:
-        names = [ENCODERS[encoder].modality]
-    else:
-        names = [name for name, content in CONTENTS.items() if content.there(catalogue)]
-        if not names:
-            raise DataError(
-                f"the catalogue has no content to encode; looked for {', '.join(CONTENTS)}",
-                where=str(folder),
-                do="import items with a title, a description, genres, or paths of pictures or sounds; "
-                "or bring ready-made rows",
+    with changing(folder, "encoding it", shared=True):
+        catalogue = Catalogue.load(folder)
+        if modalities is not None:
+            names = list(dict.fromkeys(modalities))
+        elif encoder is not None:
+            names = [ENCODERS[encoder].modality]
+        else:
+            names = [name for name, content in CONTENTS.items() if content.there(catalogue)]
+            if not names:
+                raise DataError(
+                    f"the catalogue has no content to encode; looked for {', '.join(CONTENTS)}",
+                    where=str(folder),
+                    do="import items with a title, a description, genres, or paths of pictures or sounds; "
+                    "or bring ready-made rows",
+                )
+        if len(names) != 1 and (encoder is not None or columns is not None or settings):
+            raise ConfigError(
+                f"an encoder, columns and settings go with one modality, not with {len(names)}: {', '.join(names)}",
+                do="name one modality",
             )
-    if len(names) != 1 and (encoder is not None or columns is not None or settings):
-        raise ConfigError(
-            f"an encoder, columns and settings go with one modality, not with {len(names)}: {', '.join(names)}",
-            do="name one modality",
+        plans = [(name, *_plan(name, encoder)) for name in names]
+        summaries: list[EncodeSummary] = []
+        skipped: list[tuple[str, MissingDependency | DataError]] = []
+        for name, chosen, content in plans:
+            try:
+                summaries.append(_encode_one(catalogue, folder, name, chosen, content, columns, settings, quiet=quiet))
+            except (MissingDependency, DataError) as error:
+                # What somebody asked for by name must not be missing silently.
+                if modalities is not None or encoder is not None:
+                    raise
+                skipped.append((name, error))
+        if not summaries and skipped:
+            raise skipped[0][1]
+        return EncodeReport(
+            tuple(summaries),
+            tuple((name, f"{error.what}{f' ({error.do})' if error.do else ''}") for name, error in skipped),
+            tuple(name for name, error in skipped if isinstance(error, AllFailed)),
         )
-    plans = [(name, *_plan(name, encoder)) for name in names]
-    summaries: list[EncodeSummary] = []
-    skipped: list[tuple[str, MissingDependency | DataError]] = []
-    for name, chosen, content in plans:
-        try:
-            summaries.append(_encode_one(catalogue, folder, name, chosen, content, columns, settings, quiet=quiet))
-        except (MissingDependency, DataError) as error:
-            # What somebody asked for by name must not be missing silently.
-            if modalities is not None or encoder is not None:
-                raise
-            skipped.append((name, error))
-    if not summaries and skipped:
-        raise skipped[0][1]
-    return EncodeReport(
-        tuple(summaries),
-        tuple((name, f"{error.what}{f' ({error.do})' if error.do else ''}") for name, error in skipped),
-        tuple(name for name, error in skipped if isinstance(error, AllFailed)),
-    )
 
 
 def encode_text(
@@ -265,26 +267,29 @@ def take_precomputed(
         ConfigError: when the alignment was not said.
         DataError: when the rows do not fit, or every row counts as missing.
     """
-    if ids is None:
-        raise ConfigError(
-            "which row belongs to which item must be said",
-            do="name the file of the rows' ids with --ids, or say --ids item-order (row i is the catalogue's i-th "
-            "item) or --ids id-order (row i is the item with the id i)",
-        )
-    item_ids = Catalogue.load(folder).items["item_id"].to_list()
-    if ids in ROW_ORDERS:
-        features, summary = read_precomputed(
-            matrix, name=name, item_ids=item_ids, rows=ids, zero_is_missing=zero_is_missing
-        )
-    else:
-        guess = nearest(ids, ROW_ORDERS)
-        if guess and not Path(ids).exists():
-            raise ConfigError(f"there is no file '{ids}'; did you mean '{guess}'?")
-        features, summary = read_precomputed(
-            matrix, name=name, item_ids=item_ids, ids=Path(ids), zero_is_missing=zero_is_missing
-        )
-    if zero_is_missing and not features.present.any():
-        raise DataError("no row is left: all are zero, or not finite", where=str(matrix), do="check how it was made")
-    note = remark(features) if scale == "none" else ""
-    FeatureStore(folder).save(scaled(features, scale))
-    return dataclasses.replace(summary, notes=(*summary.notes, note)) if note else summary
+    with changing(folder, "encoding it", shared=True):
+        if ids is None:
+            raise ConfigError(
+                "which row belongs to which item must be said",
+                do="name the file of the rows' ids with --ids, or say --ids item-order (row i is the catalogue's i-th "
+                "item) or --ids id-order (row i is the item with the id i)",
+            )
+        item_ids = Catalogue.load(folder).items["item_id"].to_list()
+        if ids in ROW_ORDERS:
+            features, summary = read_precomputed(
+                matrix, name=name, item_ids=item_ids, rows=ids, zero_is_missing=zero_is_missing
+            )
+        else:
+            guess = nearest(ids, ROW_ORDERS)
+            if guess and not Path(ids).exists():
+                raise ConfigError(f"there is no file '{ids}'; did you mean '{guess}'?")
+            features, summary = read_precomputed(
+                matrix, name=name, item_ids=item_ids, ids=Path(ids), zero_is_missing=zero_is_missing
+            )
+        if zero_is_missing and not features.present.any():
+            raise DataError(
+                "no row is left: all are zero, or not finite", where=str(matrix), do="check how it was made"
+            )
+        note = remark(features) if scale == "none" else ""
+        FeatureStore(folder).save(scaled(features, scale))
+        return dataclasses.replace(summary, notes=(*summary.notes, note)) if note else summary

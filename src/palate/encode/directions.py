@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from palate.core.errors import ConfigError
+from palate.core.lock import changing
 from palate.encode.features import BLOCK, Features, check_modality_name
 from palate.encode.store import FeatureStore
 from palate.ingest.catalogue import Catalogue
@@ -95,7 +96,8 @@ def cut_stored(folder: Path, modality: str, count: int) -> DirectionsSummary:
     Raises:
         ConfigError: when the catalogue has no such features, or they cannot be cut.
     """
-    store = FeatureStore(folder)
-    found = leading(store.load(modality, Catalogue.load(folder).items["item_id"].to_list()), count)
-    store.save(found.features)
-    return found
+    with changing(folder, "encoding it", shared=True):
+        store = FeatureStore(folder)
+        found = leading(store.load(modality, Catalogue.load(folder).items["item_id"].to_list()), count)
+        store.save(found.features)
+        return found

@@ -136,9 +136,6 @@ def build_catalogue(
     plans = _plans(wanted, names, report)
     *_, items_plan, knowledge_plan, links_plan = plans
     tables = [_rated(table, plan, report) for table, plan in zip(tables, plans, strict=False)]
-    if items is not None and items_plan is not None:
-        others = [column for column in items.columns if column not in items_plan.values()]
-        items = with_points(items, others, report)
     # A table with a fatal problem holds up no check of the others: all problems go into one report.
     goods = None if items is None or items_plan is None else _items(items, items_plan, report, media_root, strict)
     parts = [
@@ -189,7 +186,7 @@ def build_catalogue(
 
 def _rated(table: Table | None, plan: dict[str, str] | None, report: Report) -> Table | None:
     rating = None if plan is None else plan.get("rating")
-    return table if table is None or rating is None else with_points(table, [rating], report, known=[rating])
+    return table if table is None or rating is None else with_points(table, rating, report)
 
 
 def _lack_events(parts: Sequence[Part], events: Mapping[str, float] | None) -> bool:

@@ -25,6 +25,7 @@ from palate.dataset.dataset import Dataset
 from palate.dataset.vocabulary import Vocabulary
 from palate.encode.categories import SEVERAL, labels_of
 from palate.graph.rows import IntArray
+from palate.ingest.decimals import decimal_commas, points
 from palate.models.base import Scorer
 from palate.recommend.bundling import item_table
 from palate.recommend.moments import Moments
@@ -274,13 +275,18 @@ class _Column:
 
     @cached_property
     def numbers(self) -> NDArray[np.float64]:
-        """The column as numbers, NaN where it has none.
+        """The column as numbers, NaN where it has none; all texts may have a decimal comma in place of a point.
 
         Raises:
             DataError: when it has no number at all.
         """
-        numeric = self.column.dtype.is_numeric() or self.column.dtype == pl.String
-        values = self.column.cast(pl.Float64, strict=False) if numeric else pl.Series([None], dtype=pl.Float64)
+        column = self.column
+        if column.dtype == pl.String:
+            column = column.str.strip_chars()
+            filled = column.drop_nulls()
+            column = points(column) if decimal_commas(filled.filter(filled != "")) else column
+        numeric = column.dtype.is_numeric() or column.dtype == pl.String
+        values = column.cast(pl.Float64, strict=False) if numeric else pl.Series([None], dtype=pl.Float64)
         if values.null_count() == len(values):
             raise DataError(
                 f"the item column '{self.column.name}' holds no numbers or dates",

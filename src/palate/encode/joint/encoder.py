@@ -30,6 +30,7 @@ from palate.core.artefact import (
     write_tensors,
 )
 from palate.core.errors import ArtefactError, ConfigError, DataError
+from palate.core.lock import changing
 from palate.encode.base import EncodeSummary, encode
 from palate.encode.checkpoints import need_package
 from palate.encode.joint.content import JointInput, joint_inputs, picture_bytes
@@ -244,19 +245,22 @@ def encode_joint(catalogue_folder: Path, encoder_folder: Path, quiet: bool = Fal
         MissingDependency: without the `image` extra, where there are pictures.
         Interrupted: on Ctrl-C; what was encoded until then is kept.
     """
-    encoder = JointEncoder.load(encoder_folder)
-    catalogue = Catalogue.load(catalogue_folder)
-    inputs = joint_inputs(catalogue)
-    if any(value is not None and value.picture is not None for value in inputs):
-        need_package("PIL", "reading pictures", "image")
-    ids = catalogue.items["item_id"].to_list()
-    features, summary = encode(inputs, encoder, ids=ids, cache=RowCache(None, encoder.identity), name=NAME, quiet=quiet)
-    if not features.present.any():
-        item, reason = summary.failed[0]
-        raise DataError(f"no item could be encoded; item '{item}': {reason}", where=str(catalogue_folder))
-    FeatureStore(catalogue_folder).save(features)
-    reasons = list(encoder.problems.values())
-    notes = [f"an item is encoded by its words alone: {reason}" for reason in reasons[:SHOWN_PROBLEMS]]
-    if len(reasons) > SHOWN_PROBLEMS:
-        notes.append(f"{len(reasons) - SHOWN_PROBLEMS:,} more items are encoded by their words alone")
-    return dataclasses.replace(summary, notes=(*summary.notes, *notes))
+    with changing(catalogue_folder, "encoding it", shared=True):
+        encoder = JointEncoder.load(encoder_folder)
+        catalogue = Catalogue.load(catalogue_folder)
+        inputs = joint_inputs(catalogue)
+        if any(value is not None and value.picture is not None for value in inputs):
+            need_package("PIL", "reading pictures", "image")
+        ids = catalogue.items["item_id"].to_list()
+        features, summary = encode(
+            inputs, encoder, ids=ids, cache=RowCache(None, encoder.identity), name=NAME, quiet=quiet
+        )
+        if not features.present.any():
+            item, reason = summary.failed[0]
+            raise DataError(f"no item could be encoded; item '{item}': {reason}", where=str(catalogue_folder))
+        FeatureStore(catalogue_folder).save(features)
+        reasons = list(encoder.problems.values())
+        notes = [f"an item is encoded by its words alone: {reason}" for reason in reasons[:SHOWN_PROBLEMS]]
+        if len(reasons) > SHOWN_PROBLEMS:
+            notes.append(f"{len(reasons) - SHOWN_PROBLEMS:,} more items are encoded by their words alone")
+        return dataclasses.replace(summary, notes=(*summary.notes, *notes))
