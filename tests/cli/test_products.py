@@ -134,7 +134,8 @@ def test_a_day_without_events_changes_nothing(run: Path, tmp_path: Path) -> None
     log.write_text("user_id,item_id,rating\n")
     pl.DataFrame(schema={"user_id": pl.String, "item_id": pl.String}).write_parquet(table)
     before = (bundle / "manifest.json").read_bytes()
-    for empty in (log, table):
+    (lines := tmp_path / "log.jsonl").write_text("")
+    for empty in (log, table, lines):
         assert "no events" in good("refresh", bundle, "--interactions", empty, "-o", bundle, "--replace").out
         assert (bundle / "manifest.json").read_bytes() == before
         good("refresh", bundle, "--interactions", empty, "-o", tmp_path / empty.suffix)

@@ -16,6 +16,7 @@ from palate.encode.features import Features
 from palate.encode.store import FeatureStore
 from palate.ingest.catalogue import Catalogue
 from palate.recommend.bundle import Bundle
+from palate.recommend.bundling import bundle_of
 from palate.recommend.forgetting import without
 from palate.recommend.forms import Vectors
 from palate.recommend.growing import grow, grow_from
@@ -125,7 +126,25 @@ def test_features_of_another_encoder_are_refused_and_shifted_categories_said() -
     shifted = dataclasses.replace(bundle, content=moved, facts=facts, features=kept)
     found = grow(shifted, table(*NEW), {**content(), "image": image})
     assert found.added == 2
+    # Where both know their names, columns go back to their places, and new ones are left out.
+    names, order = ("a", "b", "c", "d"), [3, 0, 2, 1]
+    named = dataclasses.replace(shifted, facts=facts.override({"columns": {"image": names}}))
+    rows = content()["image"].matrix
+    extra = image.present[:, None].astype(np.float32)
+    turned = np.concatenate([rows[:, order], extra], axis=1)
+    again = Features(
+        "image", turned, image.present, new.replace("=4", "=5"), NEW, columns=(*(names[at] for at in order), "e")
+    )
+    placed = grow(named, table(*NEW), {**content(), "image": again})
+    as_before = Features("image", rows, image.present, old, NEW)
+    expected = grow(named, table(*NEW), {**content(), "image": as_before})
+    assert placed.notes == ("features 'image' have other columns than then: 4 of 5 are known",)
+    assert isinstance(placed.bundle.form, Vectors)
+    assert isinstance(expected.bundle.form, Vectors)
+    torch.testing.assert_close(placed.bundle.form.item, expected.bundle.form.item)
+    assert not torch.allclose(placed.bundle.form.item[-2:], found.bundle.form.item[-2:])  # pyright: ignore
     assert found.notes == ("features 'image' have other columns than then, and say nothing of the new items",)
+    assert isinstance(found.bundle.form, Vectors)
     assert not found.bundle.features["image"].present[-2:].any()
 
 
@@ -142,6 +161,15 @@ def test_a_catalogue_gives_the_items_that_are_not_known(tmp_path: Path) -> None:
     found = grow_from(bundle, tmp_path / "grown")
     assert (found.added, found.left_out) == (2, ("bare",))
     assert "2 new items placed by their content" in str(found)
-    assert "left out: 1 new items without content that the model reads: item 'bare'" in str(found)
+    assert "left out: 1 new items without content that could place them: item 'bare'" in str(found)
     again = grow_from(found.bundle, tmp_path / "grown")
     assert (again.added, len(again.bundle.items)) == (0, len(found.bundle.items))
+
+
+def test_a_bundle_knows_what_the_columns_of_categories_stand_for(tmp_path: Path) -> None:
+    dataset, names = trained.data(), ("a", "b", "c", "d")
+    content = {**dataset.features, "image": dataclasses.replace(dataset.features["image"], columns=names)}
+    model = trained.model("bm3")
+    made = bundle_of("bm3", model, model.scorer(), dataset, content=content)
+    made.save(tmp_path / "bundle")
+    assert Bundle.load(tmp_path / "bundle").facts.columns == {"image": names}

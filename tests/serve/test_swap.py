@@ -214,7 +214,8 @@ def test_a_run_in_which_somebody_was_forgotten_is_served_no_more(bundles: dict[s
         answer = client.get("/v1/users/u1")
         assert (answer.status_code, answer.json()["error"]["do"]) == (410, "train it again")
         assert client.get("/v1/users/u2", params={"model": "bundle"}).status_code == 200
-        assert client.get("/v1/health").json()["models"] == ["bundle"]
+        health = client.get("/v1/health").json()
+        assert (health["models"], health["default"]) == (["bundle"], "")
         assert [model["name"] for model in client.get("/v1/models").json()["models"]] == ["bundle"]
         assert client.get("/metrics").status_code == 200
         shutil.rmtree(run)

@@ -73,7 +73,8 @@ def _refuse_repeated(command: Any) -> None:
 
         def parsed(args: list[str]) -> Any:
             options, rest, order = parse(args=args)
-            for option in order:
+            # A shell that completes a line tells of no mistakes in it.
+            for option in [] if context.resilient_parsing else order:
                 takes_one = getattr(option, "is_flag", None) is False and not option.multiple
                 if takes_one and order.count(option) > 1:
                     said = f"it is given {order.count(option)} times, and takes one value"

@@ -87,6 +87,8 @@ def nearest_to(
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """The k other rows of largest cosine to one row, nearest first, as `nearest` would find them, and their cosines.
 
+    Rows that are equal but for rounding may fall otherwise: their cosines are summed in another order.
+
     Args:
         row: which one.
         matrix: n × D; memory-mapped or not: no copy of it is made.

@@ -53,10 +53,17 @@ class Priorities:
 
     def of(self, rows: NDArray[np.int64], columns: Tensor | None = None) -> Tensor:
         """The priorities of `columns` (len(rows) × n; None: all columns) for each row: len(rows) × n."""
-        row_key = torch.from_numpy(rows * 0x9E3779B1 % 2**31)[:, None]
         column_key = self.column_key if columns is None else self.column_key[columns.cpu()]
-        priority = _mixed(column_key, row_key)
+        priority = _mixed(column_key, _row_key(rows)[:, None])
         return priority if columns is None else priority.to(columns.device)
+
+    def of_pairs(self, rows: NDArray[np.int64], columns: Tensor) -> Tensor:
+        """The priorities of single pairs, n and n → n."""
+        return _mixed(self.column_key[columns.cpu()], _row_key(rows)).to(columns.device)
+
+
+def _row_key(rows: NDArray[np.int64]) -> Tensor:
+    return torch.from_numpy(rows * 0x9E3779B1 % 2**31)
 
 
 def _mixed(key: Tensor, with_key: Tensor) -> Tensor:
@@ -91,22 +98,37 @@ def best(
     beyond = tied & (values[:, -1] == last) & (values.shape[1] < scores.shape[1])
     if above is not None:
         beyond &= last > above
-    near, far = (tied & ~beyond).nonzero()[:, 0], beyond.nonzero()[:, 0]
-    for some in (near, far):
+    for some, far in ((tied & ~beyond).nonzero()[:, 0], False), (beyond.nonzero()[:, 0], True):
         if len(some):
-            own, owners = scores[some], rows[some.cpu().numpy()]
-            found = _everywhere(own, priorities, owners, count) if some is far else columns[some]
+            own, owners, found = scores[some], rows[some.cpu().numpy()], columns[some]
+            if far:
+                found = _with_tied(own, found[:, :count], values[some, :count], priorities, owners)
             columns[some, :count] = by_score_and_priority(own, found, priorities.of(owners, found))[:, :count]
     columns = columns[:, :count]
     return scores.gather(1, columns), columns
 
 
-def _everywhere(scores: Tensor, priorities: Priorities, rows: NDArray[np.int64], count: int) -> Tensor:
-    """The best columns of each row by (score, priority), in no order: all pairs are looked at."""
-    threshold = torch.topk(scores, count, dim=1).values[:, -1:]
-    # All above the threshold enter, and what is no number; at the threshold those of the highest priority.
-    level = torch.where(scores < threshold, 0.0, torch.where(scores == threshold, 1.0, 2.0)).double()
-    return torch.topk(level + priorities.of(rows).to(scores.device).double() / 2**31, count, dim=1).indices
+def _with_tied(
+    scores: Tensor, columns: Tensor, values: Tensor, priorities: Priorities, rows: NDArray[np.int64]
+) -> Tensor:
+    """The best columns of rows whose last one is tied with others: of these, those of the highest priority.
+
+    Args:
+        columns, values: the best of each row, best first, the tied ones any; B × k.
+    """
+    last = values[:, -1:]
+    above = (values > last).sum(1, keepdim=True) + values.isnan().sum(1, keepdim=True)
+    row, column = (scores == last).nonzero(as_tuple=True)
+    number = torch.bincount(row, minlength=len(scores))
+    place = torch.arange(len(row), device=row.device) - (number.cumsum(0) - number)[row]
+    # Side by side, those of each row from the left.
+    priority = row.new_full((len(scores), int(number.max())), -1)
+    priority[row, place] = priorities.of_pairs(rows[row.cpu().numpy()], column)
+    theirs = torch.zeros_like(priority)
+    theirs[row, place] = column
+    chosen = theirs.gather(1, torch.topk(priority, min(columns.shape[1], priority.shape[1]), dim=1).indices)
+    rank = torch.arange(columns.shape[1], device=row.device) - above
+    return torch.where(rank < 0, columns, chosen.gather(1, rank.clamp(0, chosen.shape[1] - 1)))
 
 
 def by_score_and_priority(scores: Tensor, columns: Tensor, priority: Tensor) -> Tensor:

@@ -33,9 +33,9 @@ TEXTS = (*DELIMITERS, *OBJECTS, *ATOMIC)
 SUFFIXES = (*TEXTS, *(f"{suffix}.gz" for suffix in TEXTS), ".parquet")
 NAMES = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
 UTF16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
-# What is said of a table of columns alone, of text and of Parquet; a larger file has more than columns.
+# What is said of a table without rows: text, Parquet, JSON lines. A larger file has more than columns.
 LARGE = 1 << 20
-NO_ROWS = ("there is a header and no rows", "there are columns and no rows")
+NO_ROWS = ("there is a header and no rows", "there are columns and no rows", "there is no line")
 COLUMN_SUFFIX = re.compile(r":(token|token_seq|float|float_seq)$")
 
 
@@ -115,7 +115,8 @@ def read_table(path: Path, report: Report) -> Table | None:
             )
             return None
         if path.stat().st_size == 0:
-            report.add("fatal", file, "the file is empty")
+            # Of lines without a header none is a table of nothing; anything else was cut off.
+            report.add("fatal", file, NO_ROWS[2] if suffix in OBJECTS else "the file is empty")
             return None
         if suffix == ".parquet":
             return _read_parquet(path, report)

@@ -11,10 +11,12 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from palate.graph.rows import IntArray
-from palate.measure.ranking import NOBODY
+from palate.measure.ranking import BLOCK_BYTES, NOBODY, Masking, hide
+from palate.models.base import Scorer
 from palate.recommend.filters import BoolArray
 from palate.recommend.rerank import Candidates, Rules, Search
 
@@ -95,6 +97,25 @@ def tied_rows(items: IntArray, scores: NDArray[np.float64]) -> IntArray:
     held = (items != NOBODY).sum(1)
     last = scores[np.arange(len(items)), np.maximum(held, 1) - 1]
     return np.flatnonzero((held > 1) & (scores[:, 0] == last))
+
+
+def alike_rows(scorer: Scorer, users: IntArray, mask: Masking) -> BoolArray:
+    """For which users all items that they may be recommended have one score.
+
+    Args:
+        scorer: scores all items; -inf where one may not be recommended to anybody.
+        users: row numbers.
+        mask: items that each user is not recommended.
+    """
+    found = np.zeros(len(users), dtype=np.bool_)
+    size = max(1, BLOCK_BYTES // (4 * max(1, scorer.items)))
+    for start in range(0, len(users), size):
+        block = users[start : start + size]
+        with torch.inference_mode():
+            scores = hide(scorer.score_block(torch.from_numpy(block)).clone(), mask.take(block))
+            least = scores.masked_fill(scores == -torch.inf, torch.inf).amin(1)
+            found[start : start + size] = (scores.amax(1) == least).cpu().numpy()
+    return found
 
 
 @dataclass(frozen=True)

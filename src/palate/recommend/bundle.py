@@ -90,6 +90,9 @@ class Facts(Config):
     positive: float | Literal["all"] = Field(default="all", description="least rating of what a user likes")
     dislike: float | None = Field(default=None, description="greatest rating of what a user dislikes")
     features: dict[str, ModalityFacts] = Field(default={}, description="modalities whose rows are kept")
+    columns: dict[str, tuple[str, ...]] = Field(
+        default={}, description="what the columns of categories stand for, by digests of their names"
+    )
     precision: Literal["float16", "float32"] = Field(default="float16", description="of the kept rows")
     fold_in: FoldInFacts | None = None
     content: ContentFacts | None = None

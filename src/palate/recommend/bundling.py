@@ -91,6 +91,7 @@ def bundle_of(
         form = vector_form(model, embeddings, folding)
     else:
         form = classical_form(model, liked)
+    read = {*kept, *(() if path is None else path.modalities)}
     facts = Facts(
         model=name,
         title=type(model).title,
@@ -102,6 +103,7 @@ def bundle_of(
         positive="all" if dataset.settings.positive is None else dataset.settings.positive,
         dislike=dataset.settings.dislike,
         features={key: ModalityFacts(width=value.width, encoder=value.encoder) for key, value in kept.items()},
+        columns={key: content[key].columns for key in read if content[key].columns},
         precision="float32" if keep == "float32" else "float16",
         fold_in=None if not isinstance(form, Vectors) else _fold_in_facts(form.folding, quality),
         content=None if path is None else _content_facts(path),

@@ -7,7 +7,7 @@ too. They can be recommended, found, and be part of histories; what the model le
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,7 +37,7 @@ class Grown:
     Attributes:
         bundle: the new one.
         added: items that were placed.
-        left_out: ids of new items without the content that would place them.
+        left_out: ids of new items without content that could place them.
         notes: what should be known besides.
     """
 
@@ -50,7 +50,7 @@ class Grown:
         lines = [f"{self.added:,} new items placed by their content"]
         if self.left_out:
             lines.append(
-                f"left out: {len(self.left_out):,} new items without content that the model reads: "
+                f"left out: {len(self.left_out):,} new items without content that could place them: "
                 f"{some(list(self.left_out))}"
             )
         return "\n".join([*lines, *(f"note: {note}" for note in self.notes)])
@@ -92,7 +92,7 @@ def grow(bundle: Bundle, items: pl.DataFrame, content: Mapping[str, Features]) -
             f"this {bundle.facts.title} takes no new items in: it {why}",
             do="train again with them; or export a model with vectors anew with --new-items regression",
         )
-    usable, notes = _usable(content, _read(bundle), tuple(items["item_id"]))
+    usable, notes = _usable(content, _read(bundle), bundle.facts.columns, tuple(items["item_id"]))
     placeable = described_by(path, usable, np.arange(items.height))
     missing = items["item_id"].gather(np.setdiff1d(np.arange(items.height), placeable))
     if len(placeable) == 0:
@@ -126,9 +126,16 @@ def _read(bundle: Bundle) -> dict[str, Modality | ModalityFacts]:
 
 
 def _usable(
-    content: Mapping[str, Features], wanted: Mapping[str, Modality | ModalityFacts], ids: tuple[str, ...]
+    content: Mapping[str, Features],
+    wanted: Mapping[str, Modality | ModalityFacts],
+    columns: Mapping[str, Sequence[str]],
+    ids: tuple[str, ...],
 ) -> tuple[dict[str, Features], tuple[str, ...]]:
-    """Features of all `wanted` modalities; as absent, where there are none or their columns have moved."""
+    """Features of all `wanted` modalities; absent where there are none.
+
+    Args:
+        columns: of the bundle, by name: categories whose columns have moved are put back in their places.
+    """
     found: dict[str, Features] = {}
     notes: list[str] = []
     for name, like in wanted.items():
@@ -140,13 +147,27 @@ def _usable(
                     where=f"{value.encoder}; wanted: {like.encoder}",
                     do="encode the catalogue as that of the bundle was, or train again and export",
                 )
-            notes.append(f"features '{name}' have other columns than then, and say nothing of the new items")
-            value = None
+            value, said = _by_name(value, columns.get(name, ()), like)
+            notes.append(said)
         if value is None:
             rows, absent = np.zeros((len(ids), like.width), np.float32), np.zeros(len(ids), np.bool_)
             value = Features(name, rows, absent, like.encoder, ids)
         found[name] = value
     return found, tuple(notes)
+
+
+def _by_name(features: Features, columns: Sequence[str], like: Modality | ModalityFacts) -> tuple[Features | None, str]:
+    """Rows of categories in the columns of the bundle, as far as it knows their names; and what is to be said."""
+    place = {name: number for number, name in enumerate(columns)}
+    pairs = [(number, place[name]) for number, name in enumerate(features.columns) if name in place]
+    if not pairs or len(columns) != like.width:
+        return None, f"features '{features.name}' have other columns than then, and say nothing of the new items"
+    now, then = np.array(pairs, dtype=np.int64).T
+    rows = np.zeros((len(features), like.width), np.float32)
+    rows[:, then] = features.matrix[:, now]
+    present = features.present & rows.any(axis=1)
+    said = f"features '{features.name}' have other columns than then: {len(pairs):,} of {features.width:,} are known"
+    return Features(features.name, rows, present, like.encoder, features.ids), said
 
 
 def _longer(known: Features, new: Features, ids: tuple[str, ...]) -> Features:

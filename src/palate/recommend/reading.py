@@ -89,11 +89,19 @@ def _read(folder: Path, facts: Facts) -> Bundle:
     for name in sorted(set(lists) - {f"{name}_{part}" for name in LISTS for part in ("pointer", "columns")}):
         raise ArtefactError(f"the array '{name}' is unknown", where=str(folder / HISTORY))
     liked, disliked, seen = (rows_of(lists, name, facts.users, facts.items, where=folder / HISTORY) for name in LISTS)
+    _check_columns(facts)
     form = _form(folder, facts, liked)
     features = _features(folder, facts, table["item_id"]) if facts.features else {}
     content = None if facts.content is None else _content(folder, facts, facts.content, features)
     items = Vocabulary("item", table["item_id"])
     return Bundle(facts, form, users, items, table, liked, disliked, seen, features, content, folder)
+
+
+def _check_columns(facts: Facts) -> None:
+    read = {**facts.features, **({} if facts.content is None else facts.content.modalities)}
+    for name, columns in facts.columns.items():
+        if name not in read or len(columns) != read[name].width:
+            raise ArtefactError(f"the names of the columns of '{name}' do not fit its features")
 
 
 def _try(bundle: Bundle) -> None:

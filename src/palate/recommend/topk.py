@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import polars as pl
+import torch
 
 from palate.core.artefact import atomic_path
 from palate.core.errors import ConfigError
@@ -16,8 +17,9 @@ from palate.graph.rows import IntArray, Rows
 from palate.measure.popularity import popularity
 from palate.measure.ranking import NOBODY, Masking, top_items
 from palate.models.base import Scorer
-from palate.recommend.alike import About, OrPopular, about, notes, tied_rows
+from palate.recommend.alike import BY_CHANCE, BY_POPULARITY, About, OrPopular, about, alike_rows, notes, tied_rows
 from palate.recommend.filters import BoolArray, Restricted
+from palate.recommend.forms import ItemScores
 from palate.recommend.rerank import Rules, choose, search_scorer
 
 
@@ -96,21 +98,26 @@ def listed(
         known: items that each user is not recommended.
         train: train positives, which tell how popular items are.
     """
+    if k < 1:
+        raise ConfigError(f"k must be at least 1, not {k}")
     counts, said = popularity(train), [About()] * len(users)
     if rules is None:
-        limited = scorer if allowed is None else Restricted(scorer, allowed)
+        popular: Scorer = ItemScores(torch.from_numpy(counts).double(), len(user_ids))
+        limited, popular = (each if allowed is None else Restricted(each, allowed) for each in (scorer, popular))
         # A single item has no other to be told apart from.
         items, scores = top_items(limited, users, max(k, 2), mask=known, seed=seed)
-        rows = tied_rows(items, scores)
-        items, scores = items[:, :k], scores[:, :k]
+        items, scores, tied = items[:, :k], scores[:, :k], tied_rows(items, scores)
+        silent = tied[alike_rows(limited, users[tied], known)]
+        items[silent], _ = top_items(popular, users[silent], k, mask=known, seed=seed)
+        for row, level in zip(silent.tolist(), alike_rows(popular, users[silent], known).tolist(), strict=True):
+            said[row] = About(BY_CHANCE if level else BY_POPULARITY)
     else:
         items, scores = np.full((len(users), k), NOBODY), np.full((len(users), k), -np.inf)
-        rows = np.arange(len(users))
-    for row in rows.tolist():
-        search = OrPopular(search_scorer(scorer, int(users[row]), allowed=allowed, mask=known, seed=seed), counts)
-        chosen = search(k, None) if rules is None else choose(search, k, rules)
-        items[row, : len(chosen)], scores[row, : len(chosen)] = chosen.items, chosen.scores
-        said[row] = about(search, chosen, rules)
+        for row, user in enumerate(users.tolist()):
+            search = OrPopular(search_scorer(scorer, user, allowed=allowed, mask=known, seed=seed), counts)
+            chosen = choose(search, k, rules)
+            items[row, : len(chosen)], scores[row, : len(chosen)] = chosen.items, chosen.scores
+            said[row] = about(search, chosen, rules)
     width = items.shape[1]
     flat = items.ravel()
     real = flat != NOBODY

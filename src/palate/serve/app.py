@@ -104,7 +104,8 @@ def create_app(
     async def health() -> schema.Health:
         """Whether the service runs, and which models it serves. Needs no key."""
         names = [place.name for place, _ in shelf.all()]
-        return schema.Health(status="ok", version=__version__, models=names, default=shelf.default)
+        default = shelf.default if shelf.default in names else ""
+        return schema.Health(status="ok", version=__version__, models=names, default=default)
 
     @app.get("/v1/models", response_model=schema.ModelsAnswer, responses=_told(401, 503), tags=["service"])
     async def models() -> Response:

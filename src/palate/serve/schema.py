@@ -227,7 +227,7 @@ class Health(Answer):
     status: Literal["ok"]
     version: str
     models: list[str]
-    default: str
+    default: str = Field(description="what is asked where a request names no model; empty when it is served no more")
 
 
 class ModelFacts(Answer):

@@ -264,9 +264,8 @@ class Shelf:
         """
         place = self.places.get(name or self.default)
         if place is None:
-            raise Refusal(
-                404, unknown_name("model", name or "", self.places), do=f"there are: {', '.join(self.places)}"
-            )
+            served = [other.name for other, _ in self.all()]
+            raise Refusal(404, unknown_name("model", name or "", served), do=f"there are: {', '.join(served)}")
         if place.served is None:
             raise Refusal(
                 410, f"'{place.name}' is not served any more: somebody was forgotten in its run", do="train it again"
