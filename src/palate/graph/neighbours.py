@@ -55,8 +55,9 @@ def nearest(
     step = max(1, cells // len(chosen))
     named = chosen if names is None else names[chosen]
     priorities = Priorities.named(named, STREAM)
-    places: list[Tensor] = []
-    cosines: list[Tensor] = []
+    # Small tables that stay, made among blocks that come and go, would leave no room for the next block.
+    places = torch.empty(len(chosen), wanted, dtype=torch.int64)
+    cosines = torch.empty(len(chosen), wanted, dtype=unit.dtype)
     for start in range(0, len(chosen), step):
         block = times(unit[start : start + step], unit, len(unit) >= LARGE)
         own = torch.arange(len(block)), torch.arange(start, start + len(block))
@@ -65,11 +66,9 @@ def nearest(
         _, place = best(block, wanted, priorities, named[start : start + step])
         block[own] = cosine
         place = place.sort(dim=1).values
-        places.append(place)
-        cosines.append(block.gather(1, place))
-    columns = chosen[torch.cat(places).numpy().ravel()]
-    found = Rows.from_pairs(np.repeat(chosen, wanted), columns, count, count)
-    return found, torch.cat(cosines).double().numpy().ravel()
+        places[start : start + step], cosines[start : start + step] = place, block.gather(1, place)
+    found = Rows.from_pairs(np.repeat(chosen, wanted), chosen[places.numpy().ravel()], count, count)
+    return found, cosines.double().numpy().ravel()
 
 
 def _unit_rows(matrix: NDArray[np.float32], chosen: NDArray[np.int64]) -> Tensor:

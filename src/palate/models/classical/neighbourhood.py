@@ -98,8 +98,8 @@ def nearest_by(
     """
     named = np.arange(items) if names is None else names
     priorities = Priorities.named(named, STREAM)
-    places: list[NDArray[np.int64]] = []
-    values: list[NDArray[np.float64]] = []
+    # Small tables that stay, made among blocks that come and go, would leave no room for the next block.
+    places, values = np.empty((items, neighbours), np.int64), np.empty((items, neighbours))
     step = max(1, BLOCK_CELLS // items)
     for start in range(0, items, step):
         own = np.arange(start, min(start + step, items))
@@ -107,7 +107,6 @@ def nearest_by(
         block[torch.arange(len(own)), torch.from_numpy(own)] = -1.0
         # In single precision what is equal but for the order of a sum is equal. Not near at all is no neighbour.
         _, found = best(block.float(), neighbours, priorities, named[own], above=0.0)
-        places.append(found.numpy().ravel())
-        values.append(block.gather(1, found).numpy().ravel())
+        places[own], values[own] = found.numpy(), block.gather(1, found).numpy()
     owner = np.repeat(np.arange(items), neighbours)
-    return Rows.from_pairs(owner, np.concatenate(places), items, items), np.concatenate(values)
+    return Rows.from_pairs(owner, places.ravel(), items, items), values.ravel()
