@@ -217,6 +217,7 @@ class NeighbourPath:
     ) -> None:
         self.groups, self.handed, self.scale = groups, handed, scale
         self.rule: Rule = rule
+        self.priorities = Priorities.named(np.arange(len(scale)), STREAM)
         self.known = {name: known[name] for name in sorted({name for group in groups for name in group.modalities})}
         self.units = {name: F.normalize(torch.tensor(value.matrix), dim=1) for name, value in self.known.items()}
 
@@ -243,9 +244,8 @@ class NeighbourPath:
         for group in self.groups:
             cosine, some = self._cosines(group, content)
             # Of known items that are as near, a random choice: the same for new items of the same content.
-            priorities, nobody = Priorities.named(np.arange(cosine.shape[1]), STREAM), np.zeros(count, np.int64)
-            most = min(group.neighbours, cosine.shape[1])
-            values, nearest = best(cosine, most, priorities, nobody, above=-np.inf)
+            most, nobody = min(group.neighbours, cosine.shape[1]), np.zeros(count, np.int64)
+            values, nearest = best(cosine, most, self.priorities, nobody, above=-np.inf)
             real = torch.isfinite(values)
             if self.rule == "equal":
                 weight = torch.full_like(values, 1 / (group.neighbours + 1))
