@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from palate.core.errors import Interrupted, PalateError
 from palate.version import __version__
+
+if TYPE_CHECKING:
+    from palate.ingest.columns import ColumnNames
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -22,6 +25,10 @@ app = typer.Typer(
 DataOption = Annotated[Path, typer.Option("--data", help="Catalogue folder.", show_default=False)]
 MovedOption = Annotated[Path | None, typer.Option("--data", help="Catalogue folder, where it has moved.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="As JSON.")]
+ColumnsOption = Annotated[
+    list[str] | None,
+    typer.Option("--columns", help="Your columns' names: user_id=uid,item_id=iid. Repeatable."),
+]
 SettingsOption = Annotated[
     list[str] | None, typer.Option("--set", help="Model or training setting, as dim=64. Repeatable.")
 ]
@@ -50,6 +57,19 @@ def main() -> None:
         if not isinstance(error, MemoryError) and "memory" not in str(error):
             raise
         _fail(f"error: not enough memory: {error}\n  do:    use smaller settings (dim, batch_size) or less data", 1)
+
+
+def columns_named(given: list[str] | None) -> ColumnNames:
+    """What `--columns` says, given once or several times.
+
+    Raises:
+        ConfigError: for a word that names no column.
+    """
+    from palate.core.config import read_assignments
+    from palate.ingest.columns import ColumnNames
+
+    words = [word for each in given or [] for word in each.split(",")]
+    return ColumnNames.parse(read_assignments(words, "--columns", "user_id=uid"), where="--columns")
 
 
 def _fail(text: str, code: int) -> None:

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from palate.cli.application import JsonOption, app
+from palate.cli.application import ColumnsOption, JsonOption, app, columns_named
 from palate.cli.splitting import (
     ColdShareOption,
     DislikeOption,
@@ -61,10 +61,7 @@ def data_import(
             "(the largest), with the latest time of its chosen events; they weigh nothing in training."
         ),
     ] = None,
-    columns: Annotated[
-        list[str] | None,
-        typer.Option("--columns", help="Your columns' names: user_id=uid,item_id=iid. Repeatable."),
-    ] = None,
+    columns: ColumnsOption = None,
     strict: Annotated[bool, typer.Option("--strict", help="Refuse the files when any row would be dropped.")] = False,
     min_user: Annotated[int, typer.Option(min=0, help="k-core: interactions that each user has at least.")] = 0,
     min_item: Annotated[int, typer.Option(min=0, help="k-core: interactions that each item has at least.")] = 0,
@@ -75,11 +72,9 @@ def data_import(
     from palate.core.config import read_assignments
     from palate.core.lock import changing
     from palate.encode.catalogue import take_file
-    from palate.ingest.columns import ColumnNames
     from palate.ingest.folders import import_data
 
-    words = [word for given in columns or [] for word in given.split(",")]
-    names = ColumnNames.parse(read_assignments(words, "--columns", "user_id=uid"), where="--columns")
+    names = columns_named(columns)
     found = import_data(
         interactions,
         items,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from palate.cli.application import MovedOption, app
+from palate.cli.application import ColumnsOption, MovedOption, app, columns_named
 
 if TYPE_CHECKING:
     from polars import DataFrame
@@ -71,9 +71,7 @@ def refresh(
             metavar="CAT", help="Catalogue folder with new items, encoded as those of the bundle were; they come first."
         ),
     ] = None,
-    columns: Annotated[
-        list[str] | None, typer.Option("--columns", help="Your columns' names: user_id=uid,item_id=iid. Repeatable.")
-    ] = None,
+    columns: ColumnsOption = None,
     events: Annotated[
         str | None,
         typer.Option(
@@ -122,11 +120,9 @@ def refresh(
 def _events_of(file: Path, bundle: Bundle, columns: list[str] | None, events: str | None) -> DataFrame:
     """The events of a file that count, with what is known of them."""
     from palate.core.config import read_assignments
-    from palate.ingest.columns import ColumnNames
     from palate.ingest.folders import import_data
 
-    words = [word for given in columns or [] for word in given.split(",")]
-    names = ColumnNames.parse(read_assignments(words, "--columns", "user_id=uid"), where="--columns")
+    names = columns_named(columns)
     chosen = None if events is None else read_assignments(events.split(","), "--events", "view=1,buy=5")
     found = import_data(file, columns=names, events=chosen, name=file.stem)
     given = sorted(set(found.catalogue.interactions["event"].drop_nulls()))
