@@ -265,29 +265,30 @@ class Run:
         """`metrics.json`: validation, training facts, and test once it was measured."""
         return read_json(self.folder / METRICS)
 
-    def evaluate(self, *, mask: Mask = "train+valid") -> dict[str, float]:
+    def evaluate(self, *, mask: Mask = "train+valid", quiet: bool = False) -> dict[str, float]:
         """Measure the test part, and note it in the run folder.
 
         Args:
             mask: which rows are no candidates; "train" is for parity with published tables.
+            quiet: show no progress.
 
         Raises:
             DataError: when no user has a positive in the test part.
         """
-        result = self.accuracy(mask)
+        result = self.accuracy(mask, quiet=quiet)
         means = result.means()
         about = {"users": len(result.users), "all_users": len(self.data.users), "mask": mask}
         replace_json(self.folder, METRICS, {**self.metrics, "test": means, "test_about": about})
         return means
 
-    def accuracy(self, mask: Mask = "train+valid") -> Accuracy:
+    def accuracy(self, mask: Mask = "train+valid", *, quiet: bool = False) -> Accuracy:
         """The test metrics of each user."""
         positives = self.data.positives["test"]
         if positives.size == 0:
             raise DataError("the test part has no positive interaction", do="choose another split or positive")
         if mask not in self.measured:
-            hidden = self.data.mask("test", mask)
-            self.measured[mask] = evaluate(self.scorer, positives, hidden, seed=self.recipe.seed)
+            hidden, title = self.data.mask("test", mask), "" if quiet else "evaluating"
+            self.measured[mask] = evaluate(self.scorer, positives, hidden, seed=self.recipe.seed, title=title)
         return self.measured[mask]
 
     def evaluate_new_items(self, how: How = "auto", *, mask: Mask = "train+valid") -> dict[str, Any]:
@@ -363,11 +364,10 @@ class Run:
             DataError: for an unknown user.
             ConfigError: for a list length below 1.
         """
-        if k < 1:
-            raise ConfigError(f"k must be at least 1, not {k}")
-        wanted = [users] if isinstance(users, str) else users
+        wanted, title = [users] if isinstance(users, str) else users, "recommending" if users is None else ""
         rows: IntArray = np.arange(len(self.data.users)) if wanted is None else self.data.users.rows(wanted)
-        return recommend(self.scorer, self.data, rows, k, seed=self.recipe.seed, allowed=allowed, rules=rules)
+        seed = self.recipe.seed
+        return recommend(self.scorer, self.data, rows, k, seed=seed, allowed=allowed, rules=rules, title=title)
 
 
 def _dataset_of(recipe: Recipe, folder: Path, moved: Path | str | None) -> Dataset:

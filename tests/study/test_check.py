@@ -42,6 +42,33 @@ def test_a_file_sorted_by_item_leaks_through_the_order_of_its_users(tmp_path: Pa
     assert "WARNING: the order of the ids alone" in result.text()
 
 
+def test_of_many_users_a_sample_is_looked_at_and_that_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    by_item = sorted(sparse(), key=lambda pair: pair[1])
+    folder = stored(tmp_path / "c", [(f"u{user}", f"i{item}") for user, item in by_item])
+    whole = check(folder)
+    assert not any("drawn at random" in note for note in whole.notes)
+    monkeypatch.setattr("palate.study.check.USERS", 250)
+    some = check(folder)
+    assert some.leaks
+    assert some.canary != whole.canary
+    assert some == check(folder)
+    assert some.notes[-1] == "the leak canary looks at 250 of 300 users, drawn at random"
+
+
+def test_it_shows_how_far_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("palate.core.progress.PLAIN_INTERVAL", 0.0)
+    folder = stored(tmp_path / "c", [(f"u{user}", f"i{item}") for user, item in sparse()])
+    check(folder, quiet=True)
+    assert capsys.readouterr().err == ""
+    check(folder)
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 7
+    assert lines[0].startswith("popularity: 300/300 users")
+    assert lines[-1].startswith("leak canary: items by order of interactions: 300/300 users")
+
+
 def test_numeric_ids_in_order_of_appearance_leak_even_when_the_rows_are_shuffled(tmp_path: Path) -> None:
     by_item = sorted(sparse(), key=lambda pair: pair[1])
     number = {user: str(place) for place, user in enumerate(dict.fromkeys(user for user, _ in by_item))}

@@ -227,7 +227,7 @@ def recommend(
     )
     require_items(allowed, [*(where or ()), *(str(each) for each in (allow, deny) if each)])
     rules = offer.rules(cap=popularity_cap, diversity=diversify, cold=cold_quota)
-    lists = offer.lists(user or None, k, allowed=allowed, rules=rules)
+    lists = offer.lists(user or None, k, allowed=allowed, rules=rules, title="recommending" if everyone else "")
     for note in lists.notes:
         print(f"note: {note}", file=sys.stderr)
     if out is not None:

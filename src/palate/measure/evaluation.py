@@ -48,7 +48,9 @@ class Lists:
             raise ValueError(f"lists of {self.items.shape[1]} items cannot be measured at {max(cuts)}")
 
 
-def ranked_lists(scorer: Scorer, positives: Rows, mask: Masking, *, seed: int = 0, depth: int = max(CUTS)) -> Lists:
+def ranked_lists(
+    scorer: Scorer, positives: Rows, mask: Masking, *, seed: int = 0, depth: int = max(CUTS), title: str = ""
+) -> Lists:
     """The ranked lists of every user with a held-out positive, to be measured in several ways.
 
     Args:
@@ -57,6 +59,7 @@ def ranked_lists(scorer: Scorer, positives: Rows, mask: Masking, *, seed: int = 
         mask: U rows of items that are no candidates.
         seed: of the tie-breaking.
         depth: list length; cut to the number of items.
+        title: show progress under this title; empty: show none.
 
     Raises:
         TrainingError: when a score is NaN.
@@ -64,14 +67,20 @@ def ranked_lists(scorer: Scorer, positives: Rows, mask: Masking, *, seed: int = 
     users = np.flatnonzero(positives.lengths)
     items = np.empty((len(users), min(depth, scorer.items)), dtype=np.int64)
     done = 0
-    for block, best, _ in ranked_blocks(scorer, users, depth, mask=mask, seed=seed):
+    for block, best, _ in ranked_blocks(scorer, users, depth, mask=mask, seed=seed, title=title):
         items[done : done + len(block)] = best
         done += len(block)
     return Lists(users, items)
 
 
 def evaluate(
-    scorer: Scorer, positives: Rows, mask: Masking, *, seed: int = 0, cuts: tuple[int, ...] = CUTS
+    scorer: Scorer,
+    positives: Rows,
+    mask: Masking,
+    *,
+    seed: int = 0,
+    cuts: tuple[int, ...] = CUTS,
+    title: str = "",
 ) -> Accuracy:
     """Rank all items for every user with a held-out positive and measure the lists.
 
@@ -81,9 +90,10 @@ def evaluate(
         mask: U rows of items that are no candidates (train items; at test also validation items).
         seed: of the tie-breaking.
         cuts: list lengths.
+        title: show progress under this title; empty: show none.
     """
     users = np.flatnonzero(positives.lengths)
-    ranked = ranked_blocks(scorer, users, max(cuts), mask=mask, seed=seed)
+    ranked = ranked_blocks(scorer, users, max(cuts), mask=mask, seed=seed, title=title)
     return _measured(((block, items) for block, items, _ in ranked), positives, cuts)
 
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from palate.core.errors import TrainingError
+from palate.core.progress import progress
 from palate.graph.rows import Rows
 from palate.graph.ties import Priorities, best
 from palate.models.base import Embeddings, Scorer
@@ -31,7 +32,13 @@ class Masking(Protocol):
 
 
 def top_items(
-    scorer: Scorer, users: NDArray[np.int64], k: int, *, mask: Masking | None = None, seed: int = 0
+    scorer: Scorer,
+    users: NDArray[np.int64],
+    k: int,
+    *,
+    mask: Masking | None = None,
+    seed: int = 0,
+    title: str = "",
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """The k best items of each user, best first.
 
@@ -41,6 +48,7 @@ def top_items(
         k: list length; cut to the number of items.
         mask: U rows of items that may not be recommended to each user.
         seed: of the tie-breaking.
+        title: show progress under this title; empty: show none.
 
     Returns:
         Items (len(users) × k, -1 where a user has no candidate left) and their scores (-inf there).
@@ -48,7 +56,7 @@ def top_items(
     Raises:
         TrainingError: when a score is NaN.
     """
-    blocks = list(ranked_blocks(scorer, users, k, mask=mask, seed=seed))
+    blocks = list(ranked_blocks(scorer, users, k, mask=mask, seed=seed, title=title))
     if not blocks:
         width = min(k, scorer.items)
         return np.zeros((0, width), np.int64), np.zeros((0, width))
@@ -56,22 +64,30 @@ def top_items(
 
 
 def ranked_blocks(
-    scorer: Scorer, users: NDArray[np.int64], k: int, *, mask: Masking | None = None, seed: int = 0
+    scorer: Scorer,
+    users: NDArray[np.int64],
+    k: int,
+    *,
+    mask: Masking | None = None,
+    seed: int = 0,
+    title: str = "",
 ) -> Generator[tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]], None, None]:
     """As `top_items`, one block of users after the other: (users, items, scores)."""
     k = min(k, scorer.items)
     size = max(1, BLOCK_BYTES // (4 * max(1, scorer.items)))
     priorities = Priorities(scorer.items, seed)
-    for start in range(0, len(users), size):
-        block = users[start : start + size]
-        with torch.inference_mode():
-            scores = scorer.score_block(torch.from_numpy(block))
-            if mask is not None:
-                # A scorer may hand out a view of its own table; inner products are always new.
-                own = scores if isinstance(scorer, Embeddings) else scores.clone()
-                scores = hide(own, mask.take(block))
-            items, values = best_of(scores, k, priorities, block)
-        yield block, items.cpu().numpy(), values.double().cpu().numpy()
+    with progress(title, len(users), "users", quiet=not title) as shown:
+        for start in range(0, len(users), size):
+            block = users[start : start + size]
+            with torch.inference_mode():
+                scores = scorer.score_block(torch.from_numpy(block))
+                if mask is not None:
+                    # A scorer may hand out a view of its own table; inner products are always new.
+                    own = scores if isinstance(scorer, Embeddings) else scores.clone()
+                    scores = hide(own, mask.take(block))
+                items, values = best_of(scores, k, priorities, block)
+            shown.advance(len(block))
+            yield block, items.cpu().numpy(), values.double().cpu().numpy()
 
 
 def best_of(scores: Tensor, k: int, priorities: Priorities, users: NDArray[np.int64]) -> tuple[Tensor, Tensor]:

@@ -79,6 +79,6 @@ def measure_new_items(
         "items": len(cold),
         "users": int((own.lengths > 0).sum()),
         "mask": mask,
-        "all": evaluate(placed, positives, hidden, seed=seed).means(),
-        "alone": evaluate(placed, own, Joined((*hidden.parts, others)), seed=seed).means(),
+        "all": evaluate(placed, positives, hidden, seed=seed, title="among all").means(),
+        "alone": evaluate(placed, own, Joined((*hidden.parts, others)), seed=seed, title="among new").means(),
     }

@@ -116,11 +116,13 @@ class Offer:
         *,
         allowed: BoolArray | None = None,
         rules: Rules | None = None,
+        title: str = "",
     ) -> Lists:
         """The k best items of each user, as `topk.recommend` gives them, and what should be known about them.
 
         Args:
             users: ids, of which each counts once; None: all.
+            title: show progress under this title; empty: show none.
 
         Raises:
             DataError: for an unknown user.
@@ -138,4 +140,5 @@ class Offer:
             seed=self.seed,
             allowed=allowed,
             rules=rules,
+            title=title,
         )

@@ -12,6 +12,7 @@ import torch
 from palate.core.artefact import atomic_path
 from palate.core.errors import ConfigError
 from palate.core.lock import changing
+from palate.core.progress import progress
 from palate.dataset.dataset import Dataset
 from palate.graph.rows import IntArray, Rows
 from palate.measure.popularity import popularity
@@ -45,6 +46,7 @@ def recommend(
     seed: int = 0,
     allowed: BoolArray | None = None,
     rules: Rules | None = None,
+    title: str = "",
 ) -> pl.DataFrame:
     """The k best items of each user, best first, without those the user has any interaction with.
 
@@ -57,6 +59,7 @@ def recommend(
         seed: of the tie-breaking.
         allowed: items that may be in a list (see `ItemFilters.mask`); None: all.
         rules: what every list should be like beyond its scores; None: as the scores say.
+        title: show progress under this title; empty: show none.
 
     Returns:
         Columns `user_id`, `rank` (from 1), `item_id`, `title` where the catalogue has titles, `score`.
@@ -73,6 +76,7 @@ def recommend(
         seed=seed,
         allowed=allowed,
         rules=rules,
+        title=title,
     ).table
 
 
@@ -89,6 +93,7 @@ def listed(
     seed: int = 0,
     allowed: BoolArray | None = None,
     rules: Rules | None = None,
+    title: str = "",
 ) -> Lists:
     """As `recommend`, of users and items by their ids.
 
@@ -105,7 +110,7 @@ def listed(
         popular: Scorer = ItemScores(torch.from_numpy(counts).double(), len(user_ids))
         limited, popular = (each if allowed is None else Restricted(each, allowed) for each in (scorer, popular))
         # A single item has no other to be told apart from.
-        items, scores = top_items(limited, users, max(k, 2), mask=known, seed=seed)
+        items, scores = top_items(limited, users, max(k, 2), mask=known, seed=seed, title=title)
         items, scores, tied = items[:, :k], scores[:, :k], tied_rows(items, scores)
         silent = tied[alike_rows(limited, users[tied], known)]
         items[silent], _ = top_items(popular, users[silent], k, mask=known, seed=seed)
@@ -113,11 +118,13 @@ def listed(
             said[row] = About(BY_CHANCE if level else BY_POPULARITY)
     else:
         items, scores = np.full((len(users), k), NOBODY), np.full((len(users), k), -np.inf)
-        for row, user in enumerate(users.tolist()):
-            search = OrPopular(search_scorer(scorer, user, allowed=allowed, mask=known, seed=seed), counts)
-            chosen = choose(search, k, rules)
-            items[row, : len(chosen)], scores[row, : len(chosen)] = chosen.items, chosen.scores
-            said[row] = about(search, chosen, rules)
+        with progress(title, len(users), "users", quiet=not title) as shown:
+            for row, user in enumerate(users.tolist()):
+                search = OrPopular(search_scorer(scorer, user, allowed=allowed, mask=known, seed=seed), counts)
+                chosen = choose(search, k, rules)
+                items[row, : len(chosen)], scores[row, : len(chosen)] = chosen.items, chosen.scores
+                said[row] = about(search, chosen, rules)
+                shown.advance()
     width = items.shape[1]
     flat = items.ravel()
     real = flat != NOBODY

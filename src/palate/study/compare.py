@@ -180,7 +180,7 @@ def run_one(dataset: Dataset, task: Task) -> None:
     run_folder = Path(task.folder) / "run"
     reset_peak_memory()
     run = fit(task.recipe, data, seed=task.seed, out=run_folder, quiet=True)
-    run.evaluate()
+    run.evaluate(quiet=True)
     positives, mask = data.positives["test"], data.mask("test")
     lists = ranked_lists(run.scorer, positives, mask, seed=task.seed)
     # Every system is asked about the same candidates.

@@ -70,7 +70,8 @@ def export_trec(run: Run, out: Path, *, mask: Mask = "train+valid", depth: int =
     data, positives = run.data, run.data.positives["test"]
     for vocabulary in (data.users, data.items):
         _refuse_breaks(vocabulary.ids, r"\s", "white space")
-    lists = ranked_lists(run.scorer, positives, data.mask("test", mask), seed=run.recipe.seed, depth=depth)
+    hidden = data.mask("test", mask)
+    lists = ranked_lists(run.scorer, positives, hidden, seed=run.recipe.seed, depth=depth, title="ranking")
     width = lists.items.shape[1]
     real = lists.items.ravel() >= 0
     rank = np.tile(np.arange(1, width + 1), len(lists.users))[real]

@@ -122,9 +122,9 @@ def fit_model(
 
     validations = 0
 
-    def measure() -> dict[str, float]:
+    def measure(title: str = "") -> dict[str, float]:
         scorer = _checked(model.scorer(), inputs)
-        return evaluate(scorer, held_out, hidden, seed=seed).means() if held_out.size else {}
+        return evaluate(scorer, held_out, hidden, seed=seed, title=title).means() if held_out.size else {}
 
     def validate() -> dict[str, float]:
         nonlocal validations
@@ -171,7 +171,7 @@ def fit_model(
     facts["process_peak_memory_mb"] = round(peak)
     # What the process held before is the data and, after other runs, what their memory was not given back of.
     facts["peak_memory_rise_mb"] = round(peak - held)
-    return Fitted(model, measure(), facts)
+    return Fitted(model, measure("" if quiet else "validating"), facts)
 
 
 def _checked(scorer: Scorer, inputs: ModelInputs) -> Scorer:
