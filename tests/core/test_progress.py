@@ -54,10 +54,6 @@ def test_quiet_work_prints_nothing(clock: Clock, capsys: pytest.CaptureFixture[s
 
 
 def test_a_terminal_gets_a_bar_and_the_lines_that_stay(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Terminal(io.StringIO):
-        def isatty(self) -> bool:
-            return True
-
     terminal = Terminal()
     monkeypatch.setattr(sys, "stderr", terminal)
     monkeypatch.setenv("TERM", "xterm")
@@ -69,6 +65,32 @@ def test_a_terminal_gets_a_bar_and_the_lines_that_stay(monkeypatch: pytest.Monke
     assert "reading" in text
     assert "7/7" in text
     assert "5 rows [dropped]" in text
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_long_work_within_work_has_a_line_of_its_own_and_short_work_has_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal, clock = Terminal(), Clock()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    monkeypatch.setattr(module, "time", clock)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "120")
+    with progress("training", 3, "steps") as whole:
+        for title, seconds in (("short", 1.0), ("long", 3.0)):
+            with progress(title, 4, "users") as part:
+                clock.now += seconds
+                part.advance(4)
+            whole.advance()
+    with progress("later", 5, "rows") as after:
+        after.advance(5)
+    text = terminal.getvalue()
+    assert "training" in text
+    assert "short" not in text
+    assert "long" in text
+    assert "later" in text
 
 
 @pytest.mark.parametrize("terminal", [True, False])

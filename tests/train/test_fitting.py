@@ -19,7 +19,7 @@ from palate.dataset.dataset import Dataset
 from palate.encode.features import Features
 from palate.experiment import resolve
 from palate.ingest.catalogue import Catalogue
-from palate.measure.evaluation import evaluate
+from palate.measure.evaluation import evaluate, of_some
 from palate.models.base import Batch
 from palate.train.batches import PairBatches
 from palate.train.fitting import Fitted, TrainConfig, build, fit_model
@@ -82,6 +82,23 @@ def test_the_best_epoch_on_validation_is_what_is_given_back() -> None:
     # Training stopped at its best epoch is the same model: what came after it left no trace.
     assert again.facts["best_epoch"] == fitted.facts["best_epoch"]
     assert measured[0] == measured[1]
+
+
+def test_validation_on_some_users_selects_by_them_and_the_run_is_measured_on_all() -> None:
+    data = planted(0)
+    seen: list[float] = []
+    settings = {"dim": 8, "epochs": 4, "batch_size": 256, "learning_rate": 0.01, "patience": 9}
+    kind, config, training = resolve("bm3", "intended", {**settings, "validation_users": 20})
+    fitted = fit_model(kind, config, data, training, seed=0, quiet=True, watch=lambda _, value: seen.append(value))
+    held_out, hidden, scorer = data.positives["valid"], data.mask("valid"), fitted.model.scorer()
+    some = of_some(held_out, 20, "validation", 0)
+    assert np.count_nonzero(some.lengths) == 20
+    assert np.count_nonzero(held_out.lengths) > 20
+    assert max(seen) == evaluate(scorer, some, hidden).means()["recall@20"]
+    assert fitted.validation == evaluate(scorer, held_out, hidden).means()
+    # Of more users than there are, all are ranked.
+    whole, many = trained("bm3", data, **settings), trained("bm3", data, validation_users=10**6, **settings)
+    assert whole.validation == many.validation
 
 
 def test_the_test_part_is_not_looked_at() -> None:

@@ -6,9 +6,15 @@ import sys
 import time
 from collections.abc import Generator
 from contextlib import contextmanager
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from rich.progress import Progress as Bar
+    from rich.progress import TaskID
 
 PLAIN_INTERVAL = 10.0
+# Work within work that is done sooner than this has no line of its own on a terminal.
+WITHIN_SECONDS = 2.0
 
 
 class Progress(Protocol):
@@ -57,7 +63,7 @@ class _Plain:
 def progress(
     title: str, total: int, unit: str = "items", *, done: int = 0, quiet: bool = False
 ) -> Generator[Progress, None, None]:
-    """Show progress on stderr while the block runs.
+    """Show progress on stderr while the block runs; within other such work it has a line of its own.
 
     Args:
         title: what is being done.
@@ -75,12 +81,58 @@ def progress(
             yield shown
 
 
+class _Live:
+    """A line of a bar on the terminal.
+
+    Args:
+        wait: seconds after which the line appears; short work within other work shows none.
+    """
+
+    def __init__(self, bar: Bar, title: str, total: int, unit: str, done: int, wait: float) -> None:
+        self.bar, self.title, self.total, self.unit, self.done = bar, title, total, unit, done
+        self.task: TaskID | None = None
+        self.appears = time.monotonic() + wait
+        if not wait:
+            self._appear()
+
+    def _appear(self) -> None:
+        self.task = self.bar.add_task(self.title, total=self.total, completed=self.done, note="", rate="")
+
+    def advance(self, amount: int = 1, note: str = "") -> None:
+        if self.task is None:
+            self.done += amount
+            if time.monotonic() >= self.appears:
+                self._appear()
+            return
+        line = next(line for line in self.bar.tasks if line.id == self.task)
+        rate = f"{line.speed:,.1f} {self.unit}/s" if line.speed else ""
+        self.bar.update(self.task, advance=amount, rate=rate, note=note or str(line.fields["note"]))
+
+    def say(self, text: str) -> None:
+        self.bar.console.print(text, highlight=False, markup=False)
+
+    def end(self) -> None:
+        if self.task is not None:
+            self.bar.remove_task(self.task)
+
+
+# What the terminal shows now: of work within work, both have a line.
+_showing: list[Bar] = []
+
+
 @contextmanager
 def _live(title: str, total: int, unit: str, done: int) -> Generator[Progress, None, None]:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
     from rich.progress import Progress as Bar
 
+    if _showing:
+        line = _Live(_showing[0], title, total, unit, done, wait=WITHIN_SECONDS)
+        try:
+            yield line
+        finally:
+            line.end()
+        return
     bar = Bar(
         TextColumn("{task.description}"),
         BarColumn(),
@@ -91,19 +143,12 @@ def _live(title: str, total: int, unit: str, done: int) -> Generator[Progress, N
         console=Console(stderr=True),
         transient=True,
     )
-
-    class Live:
-        def advance(self, amount: int = 1, note: str = "") -> None:
-            speed = bar.tasks[0].speed
-            shown = note or str(bar.tasks[0].fields["note"])
-            bar.update(task, advance=amount, rate=f"{speed:,.1f} {unit}/s" if speed else "", note=shown)
-
-        def say(self, text: str) -> None:
-            bar.console.print(text, highlight=False, markup=False)
-
     with bar:
-        task = bar.add_task(title, total=total, completed=done, note="", rate="")
-        yield Live()
+        _showing.append(bar)
+        try:
+            yield _Live(bar, title, total, unit, done, wait=0)
+        finally:
+            _showing.pop()
 
 
 def duration(seconds: float) -> str:

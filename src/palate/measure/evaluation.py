@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from palate.core.seeds import numpy_generator
 from palate.graph.rows import Rows
 from palate.measure.metrics import CUTS, Accuracy, Values, accuracy, hits
 from palate.measure.ranking import Masking, ranked_blocks
@@ -19,6 +20,28 @@ from palate.models.base import Scorer
 # Users whose lists are measured together.
 BLOCK_USERS = 4096
 Block = tuple[NDArray[np.int64], NDArray[np.int64]]
+
+
+def of_some(positives: Rows, count: int, stream: str, seed: int = 0) -> Rows:
+    """The held-out positives of `count` users, drawn at random among those who have any; all, where these are no more.
+
+    Args:
+        positives: U rows of held-out positive items.
+        count: users.
+        stream: what they are drawn for; other streams draw others.
+        seed: of the draw.
+
+    Returns:
+        U rows, those of the others empty.
+    """
+    users = np.flatnonzero(positives.lengths)
+    if len(users) <= count:
+        return positives
+    chosen = np.zeros(positives.count, dtype=np.bool_)
+    chosen[numpy_generator(seed, stream).choice(users, count, replace=False)] = True
+    rows = positives.row_of_entry()
+    kept = chosen[rows]
+    return Rows.from_pairs(rows[kept], positives.columns[kept], positives.count, positives.width)
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,11 +11,10 @@ from typing import Any, Literal
 import numpy as np
 
 from palate.core.errors import ConfigError, DataError
-from palate.core.seeds import numpy_generator
 from palate.dataset.dataset import Dataset, Order
 from palate.dataset.settings import SplitConfig
 from palate.graph.rows import Rows
-from palate.measure.evaluation import evaluate
+from palate.measure.evaluation import evaluate, of_some
 from palate.measure.metrics import Values
 from palate.models.base import Classical
 from palate.models.classical.indexorder import IndexOrder, IndexOrderConfig
@@ -94,7 +93,11 @@ def check(folder: Path, *, quiet: bool = False) -> CheckResult:
         DataError: when the data do not make a data set.
     """
     dataset, unsaid = _split(folder)
-    positives, sampled = _sample(dataset.positives["test"])
+    held_out = dataset.positives["test"]
+    positives, sampled = of_some(held_out, USERS, "check"), ()
+    if positives is not held_out:
+        users = np.count_nonzero(held_out.lengths)
+        sampled = (f"the leak canary looks at {USERS:,} of {users:,} users, drawn at random",)
     canary = popularity = None
     leaks = False
     if positives.size:
@@ -129,19 +132,6 @@ def _split(folder: Path) -> tuple[Dataset, tuple[str, ...]]:
         # What is wrong in some other way is so with every positive, and raised again.
         dataset = Dataset.load(folder, SplitConfig(positive="all"))
         return dataset, (f"every interaction counts as a positive in this check: {error.what}",)
-
-
-def _sample(positives: Rows) -> tuple[Rows, tuple[str, ...]]:
-    """Those of `USERS` users at most, and what was left out in words."""
-    users = np.flatnonzero(positives.lengths)
-    if len(users) <= USERS:
-        return positives, ()
-    chosen = np.zeros(positives.count, dtype=np.bool_)
-    chosen[numpy_generator(0, "check", "users").choice(users, USERS, replace=False)] = True
-    rows = positives.row_of_entry()
-    kept = chosen[rows]
-    some = Rows.from_pairs(rows[kept], positives.columns[kept], positives.count, positives.width)
-    return some, (f"the leak canary looks at {USERS:,} of {len(users):,} users, drawn at random",)
 
 
 def _recall(model: Classical, dataset: Dataset, positives: Rows, title: str) -> Values:

@@ -23,7 +23,8 @@ from palate.core.errors import ConfigError, TrainingError, unknown_name
 from palate.core.seeds import derive_seed
 from palate.dataset.dataset import Dataset
 from palate.dataset.inputs import ModelInputs
-from palate.measure.evaluation import evaluate
+from palate.graph.rows import Rows
+from palate.measure.evaluation import evaluate, of_some
 from palate.measure.metrics import METRICS
 from palate.models.base import Classical, Embeddings, Model, Recommender, Scorer
 from palate.optimise.loop import Loop
@@ -38,6 +39,12 @@ class TrainConfig(LoopConfig):
 
     batch_size: int = Field(default=2048, ge=1, description="train pairs in a step")
     metric: str = Field(default="recall@20", description="validation metric that selects the best epoch")
+    validation_users: int | None = Field(
+        default=None,
+        ge=1,
+        description="at each validation rank no more users than this, the same ones, drawn at random (for large data; "
+        "what a run ends with is measured on all); null: all",
+    )
 
 
 @dataclass(frozen=True)
@@ -119,16 +126,17 @@ def fit_model(
     model = build(kind, config, inputs, seed, settings.precision)
     began = [] if warm_start is None else [warm_start.note(dataset), *warm_start.apply(model, dataset)]
     held_out, hidden = dataset.positives["valid"], dataset.mask("valid")
-
+    some = of_some(held_out, settings.validation_users or inputs.users, "validation", seed)
+    title = "" if quiet else "validating"
     validations = 0
 
-    def measure(title: str = "") -> dict[str, float]:
+    def measure(positives: Rows) -> dict[str, float]:
         scorer = _checked(model.scorer(), inputs)
-        return evaluate(scorer, held_out, hidden, seed=seed, title=title).means() if held_out.size else {}
+        return evaluate(scorer, positives, hidden, seed=seed, title=title).means() if positives.size else {}
 
     def validate() -> dict[str, float]:
         nonlocal validations
-        values = measure()
+        values = measure(some)
         validations += 1
         if watch is not None:
             watch(validations, values[settings.metric])
@@ -171,7 +179,7 @@ def fit_model(
     facts["process_peak_memory_mb"] = round(peak)
     # What the process held before is the data and, after other runs, what their memory was not given back of.
     facts["peak_memory_rise_mb"] = round(peak - held)
-    return Fitted(model, measure("" if quiet else "validating"), facts)
+    return Fitted(model, measure(held_out), facts)
 
 
 def _checked(scorer: Scorer, inputs: ModelInputs) -> Scorer:
