@@ -141,6 +141,22 @@ def test_history_holds_the_mean_of_each_term_and_is_written_line_by_line(tmp_pat
     assert outcome.seconds >= seconds[-1] - 0.001
 
 
+def test_terms_are_summed_by_name_in_whatever_order_they_come() -> None:
+    loop = bowl_loop(None)
+    plain, whole = loop.loss, bowl_loop(None).run().history
+    loop.loss = lambda rows, draws: dict(sorted(plain(rows, draws).items(), reverse=bool(draws.step % 2)))
+    assert [entry["terms"] for entry in loop.run().history] == [entry["terms"] for entry in whole]
+
+
+def test_a_term_that_only_some_steps_have_is_refused_where_it_lacks() -> None:
+    loop = bowl_loop(None)
+    plain = loop.loss
+    loop.loss = lambda rows, draws: plain(rows, draws) | ({} if draws.step % STEPS else {"extra": torch.ones(())})
+    with pytest.raises(TrainingError, match="other terms than in earlier steps: bowl, draws; there") as met:
+        loop.run()
+    assert met.value.where == "epoch 1, step 2"
+
+
 @pytest.mark.parametrize("validate", [True, False])
 def test_a_loop_without_a_folder_computes_the_same_and_keeps_nothing(tmp_path: Path, validate: bool) -> None:
     with_folder = bowl_loop(tmp_path / "run", validate=validate)

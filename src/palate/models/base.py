@@ -149,7 +149,7 @@ class Recommender(Model):
         """Called before the first batch of every epoch; what it draws depends on seed and epoch alone.
 
         Args:
-            draws: those of the epoch.
+            draws: those of the epoch; `draws.step` is its number, from 1.
         """
 
     @abstractmethod
@@ -174,7 +174,13 @@ class Recommender(Model):
 
 
 class Classical(Model):
-    """A model that is fitted in one pass over the train interactions; its state lies in buffers."""
+    """A model that is fitted in one pass over the train interactions; its state lies in buffers.
+
+    Attributes:
+        random: `fit` draws from torch's generator, which is seeded then; a comparison fits it once for each seed.
+    """
+
+    random: ClassVar[bool] = False
 
     @abstractmethod
     def fit(self) -> None:

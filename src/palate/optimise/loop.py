@@ -204,10 +204,17 @@ class Loop:
         terms = self.loss(batch.to(self.device), Draws(self.seed, self.position.steps))
         self._enter("other")
         _check_terms(terms)
-        values = torch.stack([term.detach().double() for term in terms.values()])
+        names = list(terms) if self.sums is None else self.position.terms
+        if set(names) != set(terms):
+            raise TrainingError(
+                f"the loss has other terms than in earlier steps: {', '.join(terms)}; there: {', '.join(names)}",
+                where=f"epoch {self.position.epoch}, step {self.position.step + 1}",
+                do="give the same names at each step; a term that does not apply is zero",
+            )
+        values = torch.stack([terms[name].detach().double() for name in names])
         guard = self.device.type == "cpu" or self.position.steps % GUARD_STEPS_ON_ACCELERATOR == 0
         if guard and not bool(torch.isfinite(values).all()):
-            self._refuse(list(terms), values)
+            self._refuse(names, values)
         self._enter("backward")
         self.optimiser.zero_grad()
         with row_gradients(self.optimiser.by_row):
@@ -215,7 +222,7 @@ class Loop:
         self._enter("optimiser")
         self.optimiser.step()
         self._enter("other")
-        self.position.terms = list(terms)
+        self.position.terms = names
         self.sums = values if self.sums is None else self.sums + values
 
     def _refuse(self, names: list[str], values: Tensor) -> None:

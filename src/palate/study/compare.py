@@ -28,9 +28,18 @@ from palate.measure.clicks import click_candidates, click_metrics
 from palate.measure.evaluation import Lists, ranked_lists
 from palate.measure.metrics import Accuracy
 from palate.models import MODELS, Recommender
+from palate.models.base import Classical
 from palate.recipe import RecipeFile, resolve
 from palate.study.data_plan import DataPlan
-from palate.study.entrants import RECIPES, entrant_recipe, entrants_of, other_splits, resolved, with_features
+from palate.study.entrants import (
+    RECIPES,
+    check_there,
+    entrant_recipe,
+    entrants_of,
+    other_splits,
+    resolved,
+    with_features,
+)
 from palate.study.knockout import How, knock_out, knock_outs_of
 from palate.study.processes import run_tasks
 from palate.study.trials import search_for
@@ -107,7 +116,7 @@ def compare(
         What failed, and why; the others are whole.
 
     Raises:
-        ConfigError: for unknown models or repeated names.
+        ConfigError: for unknown models, recipe files that are not there, or repeated names.
         ArtefactError: when `out` holds another comparison, or an entrant's runs with other settings, or is in use.
         DataError: when there is nothing to test on.
         Interrupted: on Ctrl-C.
@@ -116,6 +125,7 @@ def compare(
     if dataset.positives["test"].size == 0:
         raise DataError("the test part has no positive interaction", do="choose another split or positive")
     entrants = entrants_of(names, dataset.catalogue.name, recipes)
+    check_there(entrants)
     _check_free(out)
     with exclusive(out, "comparing"):
         problems: dict[str, str] = {}
@@ -222,7 +232,8 @@ def read_plan(out: Path) -> Plan:
 
 def runs_of(recipe: RecipeFile, seeds: int) -> int:
     """How many runs an entrant has: one for each seed, or one in all where nothing is random."""
-    return seeds if issubclass(MODELS[recipe.model], Recommender) else 1
+    kind = MODELS[recipe.model]
+    return seeds if issubclass(kind, Recommender) or (issubclass(kind, Classical) and kind.random) else 1
 
 
 def settings_file(out: Path, label: str) -> Path:
@@ -255,6 +266,12 @@ def _prepare(out: Path, wanted: Plan) -> set[str]:
         known = before.resolved
         for label, now in wanted.resolved.items():
             changed = differences(known[label], now) if label in known else []
+            if changed == ["code"]:
+                raise ArtefactError(
+                    f"the model of '{label}' is another one than in its runs here: its code has changed",
+                    where=str(out),
+                    do="choose another folder (-o), or go on with the code of before",
+                )
             if changed:
                 raise ArtefactError(
                     f"'{label}' is here already, with other settings (they differ in: {', '.join(changed)})",

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from palate.core.errors import ConfigError
+from palate.core.extensions import code_of
 from palate.dataset.dataset import Dataset
 from palate.models import MODELS
 from palate.recipe import RecipeFile, recipe_for, resolve
@@ -51,6 +52,22 @@ def entrants_of(names: Sequence[str], data: str, recipes: Path = RECIPES) -> dic
             )
         given[label] = name
     return {label: recipe_of(name, data, recipes) for label, name in given.items()}
+
+
+def check_there(entrants: Mapping[str, str]) -> None:
+    """Refuse a recipe file that is not there before anything is trained: its name is misspelt.
+
+    Args:
+        entrants: label → model or recipe file.
+
+    Raises:
+        ConfigError: naming the first one.
+    """
+    for name in entrants.values():
+        if name.endswith((".yaml", ".yml")) and not Path(name).is_file():
+            raise ConfigError(
+                "there is no recipe here", where=name, do="name a recipe file, or a model (palate models)"
+            )
 
 
 def _label(name: str, data: str) -> str:
@@ -112,12 +129,13 @@ def with_features(dataset: Dataset, names: list[str] | None, label: str) -> Data
 
 def resolved(recipe: RecipeFile) -> dict[str, Any]:
     """All that a run of this recipe depends on besides data and seed: plain values, every default in place."""
-    _, config, training = resolve(recipe.model, recipe.preset, recipe.settings)
+    kind, config, training = resolve(recipe.model, recipe.preset, recipe.settings)
     return {
         "model": recipe.model,
         "settings": config.model_dump(mode="json"),
         "training": training.model_dump(mode="json"),
         "features": None if recipe.features is None else sorted(recipe.features),
+        "code": code_of(kind),
     }
 
 

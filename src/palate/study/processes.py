@@ -5,10 +5,14 @@ from __future__ import annotations
 import multiprocessing
 import os
 import threading
+import traceback
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
 from typing import TypeVar
+
+import torch
 
 from palate.core.errors import Interrupted, PalateError, TrainingError
 from palate.core.progress import progress
@@ -29,7 +33,7 @@ def run_tasks(
     title: str,
     quiet: bool = False,
 ) -> dict[int, str]:
-    """Do every task; one that ends in a user's error, or without memory, is noted and the others go on.
+    """Do every task; one that ends in an error, or without memory, is noted and the others go on.
 
     Args:
         tasks: what `work` is called with; picklable.
@@ -101,8 +105,6 @@ def end_with_parent() -> None:
 
 
 def _load(plan: DataPlan, threads: int) -> None:
-    import torch
-
     end_with_parent()
     torch.set_num_threads(threads)
     _held["data"] = plan.load()
@@ -125,6 +127,18 @@ def _problem(work: Callable[[Dataset, T], None], dataset: Dataset, task: T) -> s
     except RuntimeError as error:
         # PyTorch has no error of its own for the CPU's memory.
         if "memory" not in str(error).lower():
-            raise
+            return _named(error)
         return f"out of memory: {error}"
+    except Exception as error:
+        # A model's own mistake, or one of ours, must not cost the others their runs.
+        return _named(error)
     return ""
+
+
+def _named(error: Exception) -> str:
+    """An unforeseen error and where it came up: in a file from outside, where one was at work."""
+    frames = traceback.extract_tb(error.__traceback__)
+    inside = {Path(__file__).parents[1], Path(torch.__file__).parent}
+    outside = [frame for frame in frames if not inside & set(Path(frame.filename).parents)]
+    frame = (outside or frames)[-1]
+    return f"{type(error).__name__}: {error} ({frame.filename}, line {frame.lineno})"

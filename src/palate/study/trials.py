@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from palate.core.errors import ArtefactError, ConfigError, MissingDependency, unknown_name
+from palate.core.extensions import code_of
 from palate.core.search import LEARNING_RATE, Choice, Range, Space
 from palate.measure.metrics import METRICS
-from palate.models import Recommender
+from palate.models import MODELS, Recommender
 from palate.recipe import recipe_for, resolve
 from palate.study.data_plan import DataPlan
 
@@ -57,7 +58,9 @@ class Search:
         Args:
             fingerprint: of the data set, as the model sees it.
         """
-        return json.dumps({**asdict(self), "data": fingerprint}, sort_keys=True, default=str)
+        code = code_of(MODELS[self.model])
+        own = {} if code is None else {"code": code}
+        return json.dumps({**asdict(self), "data": fingerprint, **own}, sort_keys=True, default=str)
 
 
 def search_for(
@@ -164,7 +167,7 @@ def open_study(out: Path, search: Search, fingerprint: str) -> optuna.Study:
     if study.user_attrs.get("identity", identity) != identity:
         if counted(study):
             raise ArtefactError(
-                "another search is here: its model, settings, space, data or seed differ",
+                "another search is here: its model (or that model's code), settings, space, data or seed differ",
                 where=str(out),
                 do="choose another folder (-o)",
             )

@@ -1,7 +1,7 @@
 """`palate verify RUN`: changes that may not change anything, tried on a finished run.
 
-Takes a run; gives one line for each check: a repeated evaluation, the order of the source files, the order of the
-modalities, and new numbers for users and items with the parameters renumbered along.
+Takes a run; gives one line for each check: a repeated evaluation, a training step done twice, the order of the source
+files, the order of the modalities, and new numbers for users and items with the parameters renumbered along.
 """
 
 from __future__ import annotations
@@ -18,16 +18,17 @@ from torch import Tensor
 
 from palate.core.artefact import read_tensors
 from palate.core.errors import ConfigError
-from palate.core.seeds import numpy_generator
+from palate.core.seeds import Draws, numpy_generator
 from palate.dataset.dataset import Dataset
 from palate.dataset.inputs import ModelInputs
 from palate.experiment import MODEL, Run
 from palate.graph.bipartite import Bipartite
 from palate.graph.rows import IntArray, Rows
 from palate.measure.evaluation import accuracy_of, ranked_lists
-from palate.models import MODELS, Classical, Model
+from palate.models import MODELS, Classical, Model, Recommender
 from palate.models.classical.indexorder import IndexOrder
-from palate.train.fitting import build
+from palate.train.batches import PairBatches
+from palate.train.fitting import build, fit_at_once
 from palate.train.warmstart import Side, sides_of
 
 # Of the largest score, in single precision: sums in another order differ in their last bits.
@@ -76,7 +77,7 @@ class Verified:
 
 def verify(run: Run) -> Verified:
     """Try every check on a run whose data set is at hand."""
-    checks = (_repeat(run), _file_order(run), _modality_order(run), _renumbered(run))
+    checks = (_repeat(run), _step(run), _file_order(run), _modality_order(run), _renumbered(run))
     return Verified(str(run.folder), checks)
 
 
@@ -115,6 +116,32 @@ def _repeat(run: Run) -> Check:
     )
 
 
+def _step(run: Run) -> Check:
+    """Loss terms and gradients of a batch, twice with the same draws: what else is random shows."""
+    name, inputs = "repeat step", run.data.inputs()
+    if not issubclass(MODELS[run.recipe.model], Recommender):
+        return Check(name, "not checked", "a closed form has no steps")
+    state, _ = read_tensors(run.folder / MODEL)
+    found: list[dict[str, Tensor | None]] = []
+    for number in range(2):
+        model = _restored(run, inputs, state).train()
+        assert isinstance(model, Recommender)
+        batches = PairBatches(inputs, run.recipe.train.batch_size, model.needs, 0, before_epoch=model.start_epoch)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(number)
+            terms = model.loss(next(iter(batches.epoch(1))), Draws(0))
+            torch.stack(list(terms.values())).sum().backward()
+        found.append(dict(terms) | {f"gradient of {key}": value.grad for key, value in model.named_parameters()})
+    first, second = found
+    changed = [key for key, value in first.items() if not _equal(value, second[key])]
+    detail = f"differs with the same draws: {', '.join(changed)}" if changed else "loss and gradients, bit by bit"
+    return Check(name, "CHANGED" if changed else "same", detail)
+
+
+def _equal(one: Tensor | None, other: Tensor | None) -> bool:
+    return one is other if one is None or other is None else torch.equal(one, other)
+
+
 def _file_order(run: Run) -> Check:
     source, generator = run.data.catalogue, numpy_generator(0, "verify", "file order")
     interactions = source.interactions[generator.permutation(len(source.interactions))]
@@ -139,7 +166,7 @@ def _model(run: Run, inputs: ModelInputs) -> Model:
 def _restored(run: Run, inputs: ModelInputs, state: dict[str, Tensor] | None) -> Model:
     model = _model(run, inputs)
     if isinstance(model, Classical):
-        model.fit()
+        fit_at_once(model, run.recipe.seed)
     elif state is not None:
         model.load_state_dict(state)
     return model.eval()

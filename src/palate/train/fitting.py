@@ -89,6 +89,13 @@ def build(kind: type[Model], config: Config, inputs: ModelInputs, seed: int, pre
         return kind(config, inputs)
 
 
+def fit_at_once(model: Classical, seed: int) -> None:
+    """Fit a classical model; what it draws from torch's generator depends on the seed alone."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(derive_seed(seed, "fit"))
+        model.fit()
+
+
 def fit_model(
     kind: type[Model],
     config: Config,
@@ -167,7 +174,7 @@ def fit_model(
         }
     else:
         assert isinstance(model, Classical)
-        model.fit()
+        fit_at_once(model, seed)
         facts = {"seconds": round(time.monotonic() - start, 3)}
     facts["parameters"] = sum(value.numel() for value in model.parameters())
     notes = [*model.notes, *began]
