@@ -9,6 +9,9 @@ from palate.core.progress import duration
 if TYPE_CHECKING:
     import polars as pl
 
+# Parts of a score are sums in single precision.
+SUM_TOLERANCE = 1e-4
+
 
 def training_line(facts: dict[str, Any]) -> str:
     """One line on how a training went."""
@@ -68,7 +71,10 @@ def print_explanation(found: dict[str, Any]) -> None:
     print(f"user {found['user']}, item {found['item_id']}{_title(found)}{', known already' if found['known'] else ''}")
     print(f"score {found['score']:.4f}")
     if found["parts"]:
-        print("the sum of:")
+        left = found["score"] - sum(found["parts"].values())
+        sizes = abs(found["score"]) + sum(map(abs, found["parts"].values()))
+        # A model from outside may name parts that are not all there is.
+        print("the sum of:" if abs(left) <= SUM_TOLERANCE * sizes else "parts, which do not add up to it:")
         for name, value in found["parts"].items():
             print(f"  {name:<20}{value:>10.4f}")
     history = found["history"]

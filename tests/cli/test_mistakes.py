@@ -42,6 +42,18 @@ MISTAKES: dict[str, tuple[Words, str]] = {
     "an option without its value": (lambda at: ("train", "bm3", "--data"), "requires an argument"),
     "train without data": (lambda at: ("train", "bm3"), "--data"),
     "unknown model": (lambda at: ("train", "bm4", "--data", at.catalogue), "did you mean 'bm3'"),
+    "recipe that is not there": (
+        lambda at: ("compare", "popularity", at.folder / "none.yaml", "--data", at.catalogue, "-o", at.folder / "new"),
+        "no recipe here",
+    ),
+    "recipes that are not there": (
+        lambda at: ("compare", "popularity", "--recipes", at.folder / "none", "--data", at.catalogue),
+        "check --recipes",
+    ),
+    "settings of no model": (
+        lambda at: ("probe", "mask-modality", "--hide", "text", "--set", "epochs=1", "--data", at.catalogue),
+        "--set goes with --model",
+    ),
     "unknown preset": (lambda at: at.train("--preset", "offical"), "did you mean 'official'"),
     "preset that a model lacks": (
         lambda at: ("train", "ease", "--data", at.catalogue, "--preset", "official"),

@@ -11,6 +11,7 @@ import pytest
 import worlds
 from cli.settings import SMALL
 from palate.ingest.catalogue import Catalogue
+from palate.printing import print_explanation
 
 # Who did most, so that something of it is in training.
 BUSY = str(worlds.interactions()["user_id"].mode().sort()[0])
@@ -88,6 +89,17 @@ def test_an_item_is_explained(run: Path) -> None:
     for near in [*found["history"]["items"], *found["neighbours"]["text"]]:
         assert near["title"] in said.out
     assert f"{found['score']:.4f}" in said.out
+    assert "\nthe sum of:\n" in said.out
+
+
+def test_parts_that_are_not_all_there_is_are_not_called_a_sum(capsys: pytest.CaptureFixture[str]) -> None:
+    found = {"user": "u", "item_id": "i", "known": False, "score": 1.0, "history_length": 0, "neighbours": {}}
+    history = {"basis": None, "items": [], "rest": None}
+    print_explanation({**found, "history": history, "parts": {"id": 0.75, "image": 0.25}})
+    print_explanation({**found, "history": history, "parts": {"id": 0.75}})
+    whole, part = capsys.readouterr().out.split("user u")[1:]
+    assert "the sum of:" in whole
+    assert "parts, which do not add up to it:" in part
 
 
 def test_a_model_of_item_weights_is_explained(shop: Path, tmp_path: Path) -> None:

@@ -199,7 +199,7 @@ def test_ready_made_rows_of_zeros_are_missing_where_it_is_said(full: Path, tmp_p
     rows[1] = 0
     np.save(tmp_path / "rows.npy", rows)
     kept = take_precomputed(full, "given", tmp_path / "rows.npy", "item-order")
-    assert "kept as present; --zero-is-missing makes them absent" in str(kept)
+    assert "kept as present; palate encode --from … --zero-is-missing makes them absent" in str(kept)
     assert FeatureStore(full).load("given", IDS).present.all()
     said = take_precomputed(full, "given", tmp_path / "rows.npy", "item-order", zero_is_missing=True)
     assert (said.present, said.zero) == (3, 1)

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from palate.core.errors import ConfigError, DataError
-from palate.encode.precomputed import read_precomputed
+from palate.encode.catalogue import take_file
 from palate.encode.store import FeatureStore
 from palate.ingest.catalogue import Catalogue
 from palate.ingest.columns import ColumnNames
-from palate.ingest.folders import FeatureFile, import_data, import_folder
+from palate.ingest.folders import import_data, import_folder
 from palate.ingest.importing import import_tables
 
 RECBOLE = {
@@ -31,11 +30,6 @@ def folder_of(folder: Path, files: dict[str, str]) -> Path:
     for name, text in files.items():
         (folder / name).write_text(text)
     return folder
-
-
-def take(folder: Path, file: FeatureFile, item_ids: Sequence[str]) -> None:
-    features, _ = read_precomputed(file.path, name=file.name, item_ids=item_ids, ids=file.ids)
-    FeatureStore(folder).save(features)
 
 
 def numbered(rows: int, width: int = 2) -> np.ndarray:
@@ -91,7 +85,7 @@ def test_rows_of_mmrec_features_are_item_numbers(tmp_path: Path) -> None:
     assert found.catalogue.items["item_id"].to_list() == [str(number) for number in range(12)]
     assert found.catalogue.interactions["split"].to_list() == ["train", "valid", "test"]
     assert "user_graph_dict.npy" in found.report.text()
-    stored = found.save(tmp_path / "cat", take)
+    stored = found.save(tmp_path / "cat", take_file)
     assert stored.folder is not None
     assert Catalogue.load(stored.folder).fingerprint == stored.fingerprint
     assert FeatureStore(stored.folder).names() == ["image", "text"]
@@ -100,12 +94,20 @@ def test_rows_of_mmrec_features_are_item_numbers(tmp_path: Path) -> None:
     assert rows.present.all()
 
 
+def test_what_is_odd_in_rows_that_came_with_the_data_is_in_the_report(tmp_path: Path) -> None:
+    folder = folder_of(tmp_path / "baby", {"baby.inter": MMREC})
+    np.save(folder / "image_feat.npy", numbered(12) * (np.arange(12) % 3 > 0)[:, None])
+    found = import_data(folder)
+    found.save(tmp_path / "cat", take_file)
+    assert "note: 4 rows are all zero, kept as present; palate encode --from" in found.report.text()
+
+
 def test_a_core_of_the_items_keeps_their_own_rows(tmp_path: Path) -> None:
     folder = folder_of(tmp_path / "baby", {"baby.inter": MMREC})
     np.save(folder / "image_feat.npy", numbered(3))
     found = import_data(folder, min_item=1)
     assert sorted(found.catalogue.items["item_id"]) == ["0", "2"]
-    stored = found.save(tmp_path / "cat", take)
+    stored = found.save(tmp_path / "cat", take_file)
     assert stored.folder is not None
     assert FeatureStore(stored.folder).load("image", ["2", "0"]).matrix[:, 0].tolist() == [3.0, 1.0]
 

@@ -356,3 +356,10 @@ def test_the_command_ends_with_an_error_when_anything_failed(place: Path, tmp_pa
     assert none.code == 1
     assert "nothing can be trained: the recipe of sound wants audio" in none.err
     assert not (tmp_path / "none" / "comparison.json").exists()
+
+
+def test_a_knock_out_where_nobody_reads_features_is_said(place: Path, tmp_path: Path) -> None:
+    words = ["--data", place / "CAT", "--split", "random", "--seeds", 1, "-q", "-o", tmp_path / "out"]
+    ended = worlds.palate("compare", "ease", "popularity", "--knock-out", *words)
+    assert ended.code == 0, ended.text
+    assert "nothing was knocked out: no model here reads features" in ended.err

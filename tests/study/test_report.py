@@ -232,7 +232,7 @@ def test_thin_slices_are_grey_and_said_to_be_thin(text: str) -> None:
     )
     assert thin
     assert full
-    assert "n = 12, thin" in thin[0]
+    assert "n = 12 users, thin" in thin[0]
     assert "var(--bar)" not in thin[0]
     assert "var(--other)" not in thin[0]
     assert "var(--bar)" in full[0]

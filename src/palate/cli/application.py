@@ -25,6 +25,7 @@ app = typer.Typer(
 DataOption = Annotated[Path, typer.Option("--data", help="Catalogue folder.", show_default=False)]
 MovedOption = Annotated[Path | None, typer.Option("--data", help="Catalogue folder, where it has moved.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="As JSON.")]
+QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")]
 ColumnsOption = Annotated[
     list[str] | None,
     typer.Option("--columns", help="Your columns' names: user_id=uid,item_id=iid. Repeatable."),

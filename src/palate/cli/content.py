@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from palate.cli.application import app
+from palate.cli.application import QuietOption, app
 from palate.core.errors import ConfigError, DataError
 
 pretrain_app = typer.Typer(no_args_is_help=True, help="Train encoders on a catalogue's own content.")
@@ -49,6 +49,7 @@ def encode(
         int | None,
         typer.Option(help="Cut the features that a --modality has to so many leading directions, as NAME-64."),
     ] = None,
+    quiet: QuietOption = False,
 ) -> None:
     """Turn content into features, cached by content; take ready-made ones; or cut those there are."""
     from palate.core.config import read_assignments
@@ -83,10 +84,10 @@ def encode(
 
         if modality or columns or settings:
             raise ConfigError("a joint encoder reads words and pictures as it was trained to", do="name it alone")
-        print(encode_joint(folder, Path(encoder)))
+        print(encode_joint(folder, Path(encoder), quiet))
         return
     wanted = None if columns is None else [part.strip() for part in columns.split(",") if part.strip()]
-    report = encode_all(folder, modality, encoder, wanted, read_assignments(settings or []))
+    report = encode_all(folder, modality, encoder, wanted, read_assignments(settings or []), quiet=quiet)
     print(report)
     if report.failed:
         raise DataError(
@@ -104,6 +105,7 @@ def pretrain(
         list[str] | None, typer.Option("--set", help="Setting of the encoder, as epochs=20. Repeatable.")
     ] = None,
     replace: Annotated[bool, typer.Option("--replace", help="Replace the encoder that is there.")] = False,
+    quiet: QuietOption = False,
 ) -> None:
     """Train AlignRec's joint encoder on the items' words and pictures; again to go on after a stop."""
     from palate.core.config import read_assignments
@@ -111,4 +113,4 @@ def pretrain(
     from palate.encode.joint.settings import JointConfig
 
     wanted = JointConfig.parse(read_assignments(settings or []), where="--set")
-    print(pretrain_joint(folder, out, wanted, seed, replace=replace))
+    print(pretrain_joint(folder, out, wanted, seed, quiet, replace=replace))

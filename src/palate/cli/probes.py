@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
-from palate.cli.application import DataOption, JsonOption, SettingsOption, app
+from palate.cli.application import DataOption, JsonOption, QuietOption, SettingsOption, app
 from palate.cli.splitting import FeaturesOption, PositiveOption, SplitOption, SplitSeedOption, plan_of
+from palate.core.errors import ConfigError
 
 if TYPE_CHECKING:
     from palate.dataset.dataset import Dataset
@@ -86,12 +87,14 @@ def probe_mask_modality(
     split_seed: SplitSeedOption = None,
     positive: PositiveOption = None,
     as_json: JsonOption = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
+    quiet: QuietOption = False,
 ) -> None:
     """Hide a modality for a share of the items, and tell what zero-shot, item-CF and a training lose."""
     from palate.core.config import read_assignments
     from palate.study.probes import mask_modality
 
+    if settings and model is None:
+        raise ConfigError("--set goes with --model", do="name the model that is trained, for example --model bm3")
     found = mask_modality(
         _load(data, features, split, split_seed, positive),
         hide=hide,

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from palate.cli.application import DataOption, JsonOption, MovedOption, SettingsOption, app
+from palate.cli.application import DataOption, JsonOption, MovedOption, QuietOption, SettingsOption, app
 from palate.cli.splitting import (
     ColdShareOption,
     DislikeOption,
@@ -52,7 +52,7 @@ def train(
         ),
     ] = None,
     profile: Annotated[bool, typer.Option("--profile", help="Show where the time of an epoch went.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
+    quiet: QuietOption = False,
 ) -> None:
     """Train a model into a run folder; the same command goes on with a run that was interrupted."""
     from palate import experiment

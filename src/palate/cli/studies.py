@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from palate.cli.application import DataOption, JsonOption, MovedOption, SettingsOption, app
+from palate.cli.application import DataOption, JsonOption, MovedOption, QuietOption, SettingsOption, app
 from palate.cli.splitting import (
     ColdShareOption,
     DislikeOption,
@@ -22,7 +22,7 @@ from palate.cli.splitting import (
     plan_of,
     say_notes,
 )
-from palate.core.errors import MissingDependency
+from palate.core.errors import ConfigError, MissingDependency
 from palate.printing import print_comparison
 
 JobsOption = Annotated[int, typer.Option(min=1, help="Processes; they share the CPU's cores.")]
@@ -52,7 +52,7 @@ def tune(
     impute: ImputeOption = None,
     preset: Annotated[str | None, typer.Option(help="intended or official.")] = None,
     settings: SettingsOption = None,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
+    quiet: QuietOption = False,
 ) -> None:
     """Search a model's settings on the validation part; again to go on. The result is a recipe file."""
     from palate.core.config import read_assignments
@@ -109,7 +109,9 @@ def compare(
     ] = False,
     jobs: JobsOption = 1,
     out: Annotated[Path | None, typer.Option("-o", "--out", help="Folder; default: comparisons/DATA-SPLIT.")] = None,
-    recipes: Annotated[Path, typer.Option(help="Folder of recipe files MODEL/DATA.yaml.")] = Path("recipes"),
+    recipes: Annotated[
+        Path | None, typer.Option(help="Folder of recipe files MODEL/DATA.yaml; default: recipes, where there is one.")
+    ] = None,
     split: SplitOption = None,
     split_seed: SplitSeedOption = None,
     positive: PositiveOption = None,
@@ -118,16 +120,19 @@ def compare(
     cold_share: ColdShareOption = None,
     features: FeaturesOption = None,
     impute: ImputeOption = None,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
+    quiet: QuietOption = False,
 ) -> None:
     """Compare models on the same split, seeds and budget, and write a report; the same command goes on after a stop."""
     from palate.core.places import file_name
     from palate.models import MODELS
     from palate.recipe import RecipeFile
+    from palate.study.compare import RECIPES
     from palate.study.compare import compare as run_comparison
     from palate.study.report import write_report
     from palate.study.results import gather
 
+    if recipes is not None and not recipes.is_dir():
+        raise ConfigError("there is no such folder of recipes", where=str(recipes), do="check --recipes")
     given = {"split": split, "seed": split_seed, "dislike": dislike, "thin": thin, "cold_share": cold_share}
     plan = plan_of(data, RecipeFile(model="popularity"), features=features, positive=positive, impute=impute, **given)
     dataset = plan.load()
@@ -142,13 +147,15 @@ def compare(
         knocked=knock_out,
         jobs=jobs,
         quiet=quiet,
-        recipes=recipes,
+        recipes=recipes or RECIPES,
     )
     # First of all: when nothing was finished, there are no results to put them under.
     for name, problem in failed.items():
         print(f"failed: {name}: {problem}", file=sys.stderr)
     results = gather(folder, dataset)
     print_comparison(results)
+    if knock_out and not results["knock_out"]:
+        print("note: nothing was knocked out: no model here reads features", file=sys.stderr)
     for note in dict.fromkeys(entry["note"] for entry in results["knock_out"] if "note" in entry):
         print(f"note: {note}")
     for name, reason in results["incomplete"].items():

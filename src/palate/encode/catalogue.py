@@ -241,14 +241,18 @@ def _failures(summary: EncodeSummary, ids: Sequence[str], inputs: Sequence[Any])
     )
 
 
-def take_file(folder: Path, file: FeatureFile, item_ids: Sequence[str]) -> None:
+def take_file(folder: Path, file: FeatureFile, item_ids: Sequence[str]) -> tuple[str, ...]:
     """Store a feature file that came with the imported data; its rows' ids are known.
+
+    Returns:
+        What should be known of its rows, in sentences.
 
     Raises:
         DataError: when its rows do not fit.
     """
-    features, _ = read_precomputed(file.path, name=file.name, item_ids=item_ids, ids=file.ids)
+    features, summary = read_precomputed(file.path, name=file.name, item_ids=item_ids, ids=file.ids)
     FeatureStore(folder).save(features)
+    return summary.notes
 
 
 def take_precomputed(

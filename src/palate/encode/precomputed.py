@@ -117,7 +117,8 @@ def read_precomputed(
     if broken_ids:
         notes.append(f"{len(broken_ids):,} rows hold NaN or infinity; absent: {some(broken_ids)}")
     if zero_ids:
-        fate = "absent" if zero_is_missing else "kept as present; --zero-is-missing makes them absent"
+        kept = "kept as present; palate encode --from … --zero-is-missing makes them absent"
+        fate = "absent" if zero_is_missing else kept
         notes.append(f"{len(zero_ids):,} rows are all zero, {fate}: {some(zero_ids)}")
     features = Features(name, values, present, f"precomputed {matrix.name}", tuple(item_ids))
     summary = PrecomputedSummary(

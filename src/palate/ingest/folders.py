@@ -66,14 +66,14 @@ class Imported:
     features: tuple[FeatureFile, ...] = ()
 
     def save(
-        self, folder: Path, take: Callable[[Path, FeatureFile, Sequence[str]], None], *, replace: bool = False
+        self, folder: Path, take: Callable[[Path, FeatureFile, Sequence[str]], Sequence[str]], *, replace: bool = False
     ) -> Catalogue:
         """Store the catalogue together with its features, all or nothing.
 
         Args:
             folder: as in `Catalogue.save`.
             take: reads one feature file and stores its rows in the catalogue folder that it is given, for the items
-                whose ids it is given, in that order.
+                whose ids it is given, in that order; gives what should be known of them, which the report then says.
             replace: take the place of a catalogue that is there.
 
         Raises:
@@ -83,7 +83,8 @@ class Imported:
 
         def store(temporary: Path) -> None:
             for file in self.features:
-                take(temporary, file, item_ids)
+                for note in take(temporary, file, item_ids):
+                    self.report.add("note", str(file.path), note)
 
         return self.catalogue.save(folder, replace=replace, media=store)
 

@@ -160,7 +160,7 @@ def empty_slices(found: Findings) -> list[str]:
 
 def slice_size(part: SliceFound) -> str:
     """How many users a slice is about, and whether they are too few."""
-    return f"n = {part.users:,}{', thin' if part.thin else ''}"
+    return f"n = {part.users:,} users{', thin' if part.thin else ''}"
 
 
 def knock_outs(found: Findings) -> Table | None:
