@@ -6,19 +6,18 @@ check can name the true line of the file.
 
 from __future__ import annotations
 
-import codecs
-import csv
 import gzip
-import re
 import zlib
-from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 
-from palate.ingest.lines import BYTE_ORDER_MARK, BrokenQuote, Bytes, Layout, Numbers, line_at, scan
+from palate.ingest.delimited import NO_ROWS as NO_LINES
+from palate.ingest.delimited import first_line, read_delimited
+from palate.ingest.encodings import is_text
+from palate.ingest.lines import BYTE_ORDER_MARK, Layout, Numbers
 from palate.ingest.objects import JOINT, read_objects
 from palate.ingest.report import MAX_EXAMPLES, Example, Report
 
@@ -31,12 +30,9 @@ OBJECTS = (".jsonl", ".ndjson")
 ATOMIC = (".inter", ".item", ".kg", ".link")
 TEXTS = (*DELIMITERS, *OBJECTS, *ATOMIC)
 SUFFIXES = (*TEXTS, *(f"{suffix}.gz" for suffix in TEXTS), ".parquet")
-NAMES = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
-UTF16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 # What is said of a table without rows: text, Parquet, JSON lines. A larger file has more than columns.
 LARGE = 1 << 20
-NO_ROWS = ("there is a header and no rows", "there are columns and no rows", "there is no line")
-COLUMN_SUFFIX = re.compile(r":(token|token_seq|float|float_seq)$")
+NO_ROWS = (NO_LINES, "there are columns and no rows", "there is no line")
 
 
 @dataclass(frozen=True)
@@ -144,53 +140,14 @@ def read_text(
         delimiters: separators to look for in the header, the likeliest first.
         quoted: whether fields may be quoted; otherwise quote marks are ordinary characters.
     """
-    data: Bytes = np.frombuffer(source, np.uint8) if isinstance(source, bytes) else np.memmap(source, np.uint8, "r")
-    if not _is_text(data, file, report):
-        return None
-    first = next((line for line in _head(data).splitlines() if line.strip()), "")
-    bare = re.sub(r'"[^"]*"', "", first)
-    delimiter = next((candidate for candidate in delimiters if candidate in bare), delimiters[0])
-    if delimiter != delimiters[0]:
-        report.add("note", file, f"the fields are separated by {NAMES[delimiter]}")
-    try:
-        layout = scan(data, ord(delimiter), quoted=quoted)
-    except BrokenQuote as error:
-        if delimiter != "\t":
-            return _report_quote(data, error, file, report)
-        quoted = False
-        layout = scan(data, ord(delimiter), quoted=False)
-        report.add("note", file, "quote marks do not pair up, so they are read as ordinary characters")
-    names = _header(data, layout, delimiter, quoted=quoted)
-    if not _names_are_sound(names, file, report):
-        return None
-    _report_ragged(layout, file, report)
-    report.count_rows(file, layout.rows + len(layout.ragged), layout.rows)
-    if layout.rows == 0:
-        report.add("fatal", file, NO_ROWS[0] if not len(layout.ragged) else "no row is left")
-        return None
-    readable = layout.without_cut(data) if len(layout.cut) else source
-    try:
-        frame = pl.read_csv(
-            readable,
-            separator=delimiter,
-            quote_char='"' if quoted else None,
-            infer_schema=False,
-            glob=False,
-        )
-    except pl.exceptions.PolarsError as error:
-        report.add("fatal", file, f"not a readable table: {_first_line(error)}", do="save it again as plain UTF-8 CSV")
-        return None
-    if frame.height != layout.rows or frame.width != len(names):
-        report.add("fatal", file, "the rows cannot be told apart reliably", do="save it again as plain UTF-8 CSV")
-        return None
-    unnamed = [f" unnamed {position}" for position in range(len(names))]
-    frame.columns = [name or unnamed[position] for position, name in enumerate(names)]
-    frame = frame.select(name for name in names if name).with_row_index(ROW)
-    return Table(file, frame, layout, separator=delimiter)
+    found = read_delimited(source, file, report, delimiters=delimiters, quoted=quoted)
+    return (
+        None if found is None else Table(file, found.frame.with_row_index(ROW), found.layout, separator=found.separator)
+    )
 
 
 def _read_jsonl(data: bytes, file: str, report: Report) -> Table | None:
-    if not _is_text(np.frombuffer(data, np.uint8), file, report):
+    if not is_text(np.frombuffer(data, np.uint8), file, report):
         return None
     text = data.removeprefix(BYTE_ORDER_MARK).decode("utf-8")
     if text.lstrip().startswith("["):
@@ -236,7 +193,7 @@ def _read_parquet(path: Path, report: Report) -> Table | None:
         report.add(
             "fatal",
             file,
-            f"not a readable Parquet file, or one that was cut short: {_first_line(error)}",
+            f"not a readable Parquet file, or one that was cut short: {first_line(error)}",
             do="write or copy it again",
         )
         return None
@@ -266,104 +223,5 @@ def _is_list_of_words(dtype: pl.DataType) -> bool:
     return isinstance(dtype, pl.List | pl.Array) and dtype.inner.base_type() in (pl.String, pl.Categorical, pl.Enum)
 
 
-def _is_text(data: Bytes, file: str, report: Report) -> bool:
-    if data[:2].tobytes() in UTF16_MARKS:
-        report.add("fatal", file, "the text is encoded as UTF-16", do="save it as UTF-8")
-        return False
-    decoder = codecs.getincrementaldecoder("utf-8")()
-    block = 1 << 24
-    newlines = returns = False
-    for start in range(0, len(data), block):
-        part = data[start : start + block].tobytes()
-        zero = part.find(0)
-        if zero >= 0:
-            example = Example(line_at(data, start + zero), "a zero byte")
-            report.add("fatal", file, "this is no text file", examples=[example], do="check that it is the right file")
-            return False
-        newlines, returns = newlines or b"\n" in part, returns or b"\r" in part
-        kept = len(decoder.getstate()[0])
-        # ASCII after whole characters is UTF-8, and known as such many times faster than it is decoded.
-        if not kept and part.isascii():
-            continue
-        try:
-            decoder.decode(part, final=start + block >= len(data))
-        except UnicodeDecodeError as error:
-            position = start - kept + error.start
-            example = Example(line_at(data, position), f"byte 0x{int(data[position]):02x}")
-            report.add(
-                "fatal",
-                file,
-                "the text is not UTF-8",
-                examples=[example],
-                do="save it as UTF-8, for example: iconv -f latin1 -t utf-8 OLD > NEW",
-            )
-            return False
-    if returns and not newlines:
-        report.add("fatal", file, "the lines end in bare carriage returns", do="save it with ordinary line ends")
-        return False
-    return True
-
-
-def _head(data: Bytes) -> str:
-    return data[: 1 << 16].tobytes().removeprefix(BYTE_ORDER_MARK).decode("utf-8", errors="replace")
-
-
-def _header(data: Bytes, layout: Layout, delimiter: str, *, quoted: bool) -> list[str]:
-    text = data[slice(*layout.header)].tobytes().decode("utf-8").rstrip("\r")
-    if not text:
-        return []
-    fields = next(csv.reader([text], delimiter=delimiter)) if quoted else text.split(delimiter)
-    return [COLUMN_SUFFIX.sub("", field.strip()) for field in fields]
-
-
-def _names_are_sound(names: list[str], file: str, report: Report) -> bool:
-    if not any(names):
-        report.add("fatal", file, "the file has no header line", do="give the columns names on the first line")
-        return False
-    twice = [name for name, count in Counter(names).items() if name and count > 1]
-    for name in twice:
-        report.add("fatal", file, "two columns have this name", column=name, do="rename or remove one of them")
-    if "" in names:
-        report.add("note", file, "columns without a name are left out")
-    return not twice
-
-
-def _report_ragged(layout: Layout, file: str, report: Report) -> None:
-    for more in (True, False):
-        mask = layout.fields > layout.width if more else layout.fields < layout.width
-        if not mask.any():
-            continue
-        records, fields = layout.ragged[mask], layout.fields[mask]
-        lines = layout.lines_of_records(records[:MAX_EXAMPLES]).tolist()
-        report.add(
-            "dropped",
-            file,
-            f"too {'many' if more else 'few'} fields: the header has {layout.width}",
-            count=len(records),
-            examples=[
-                Example(line, f"{count} field{'' if count == 1 else 's'}")
-                for line, count in zip(lines, fields[:MAX_EXAMPLES].tolist(), strict=True)
-            ],
-            do="quote fields that contain the separator" if more else "complete the row; was the file cut short?",
-        )
-
-
-def _report_quote(data: Bytes, error: BrokenQuote, file: str, report: Report) -> None:
-    line = line_at(data, error.offset)
-    opened = line if error.opened is None else line_at(data, error.opened)
-    value = "" if opened == line else f"its quoted field starts on line {opened:,}"
-    report.add(
-        "fatal",
-        file,
-        error.what,
-        examples=[Example(line, value)],
-        do='double each quote mark within a field and quote the whole field: "12"" single"',
-    )
-
-
 def _shown(value: object) -> str:
     return "(empty)" if value is None else f"'{value}'" if isinstance(value, str) else str(value)
-
-
-def _first_line(error: BaseException) -> str:
-    return next(iter(str(error).splitlines()), type(error).__name__)

@@ -1,0 +1,49 @@
+"""Whether the bytes of a file are text that can be read: UTF-8, without zero bytes, with ordinary line ends."""
+
+from __future__ import annotations
+
+import codecs
+
+from palate.ingest.lines import Bytes, line_at
+from palate.ingest.report import Example, Report
+
+UTF16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+
+
+def is_text(data: Bytes, file: str, report: Report) -> bool:
+    """Whether these bytes are text; a fatal problem in the report where they are not."""
+    if data[:2].tobytes() in UTF16_MARKS:
+        report.add("fatal", file, "the text is encoded as UTF-16", do="save it as UTF-8")
+        return False
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    block = 1 << 24
+    newlines = returns = False
+    for start in range(0, len(data), block):
+        part = data[start : start + block].tobytes()
+        zero = part.find(0)
+        if zero >= 0:
+            example = Example(line_at(data, start + zero), "a zero byte")
+            report.add("fatal", file, "this is no text file", examples=[example], do="check that it is the right file")
+            return False
+        newlines, returns = newlines or b"\n" in part, returns or b"\r" in part
+        kept = len(decoder.getstate()[0])
+        # ASCII after whole characters is UTF-8, and known as such many times faster than it is decoded.
+        if not kept and part.isascii():
+            continue
+        try:
+            decoder.decode(part, final=start + block >= len(data))
+        except UnicodeDecodeError as error:
+            position = start - kept + error.start
+            example = Example(line_at(data, position), f"byte 0x{int(data[position]):02x}")
+            report.add(
+                "fatal",
+                file,
+                "the text is not UTF-8",
+                examples=[example],
+                do="save it as UTF-8, for example: iconv -f latin1 -t utf-8 OLD > NEW",
+            )
+            return False
+    if returns and not newlines:
+        report.add("fatal", file, "the lines end in bare carriage returns", do="save it with ordinary line ends")
+        return False
+    return True
