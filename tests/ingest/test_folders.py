@@ -12,9 +12,9 @@ from palate.core.errors import ConfigError, DataError
 from palate.encode.precomputed import read_precomputed
 from palate.encode.store import FeatureStore
 from palate.ingest.catalogue import Catalogue
-from palate.ingest.columns import ColumnNames
 from palate.ingest.folders import FeatureFile, import_data, import_folder
 from palate.ingest.importing import import_tables
+from palate.ingest.naming import ColumnNames
 
 RECBOLE = {
     "toy.inter": "user_id:token\titem_id:token\trating:float\ttimestamp:float\n1\t10\t4\t5.0\n2\t11\t3\t6.0\n",

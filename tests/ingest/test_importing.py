@@ -8,8 +8,8 @@ import polars as pl
 import pytest
 
 from palate.core.errors import DataError
-from palate.ingest.columns import ColumnNames
 from palate.ingest.importing import import_tables
+from palate.ingest.naming import ColumnNames
 
 NASTY = """\
 userId,movieId,rating,ts,split,page

@@ -5,22 +5,29 @@ from __future__ import annotations
 import csv
 import re
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 
+from palate.ingest import headless
 from palate.ingest.encodings import is_text
+from palate.ingest.headless import OPTION, looks_like_row, shown
 from palate.ingest.lines import BYTE_ORDER_MARK, BrokenQuote, Bytes, Layout, line_at, scan
 from palate.ingest.quoting import as_ordinary
 from palate.ingest.report import MAX_EXAMPLES, Example, Report
 
-NAMES = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
+NAMES = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars", "::": "double colons"}
 # What is said of a file that has columns, and nothing in them.
 NO_ROWS = "there is a header and no rows"
 COLUMN_SUFFIX = re.compile(r":(token|token_seq|float|float_seq)$")
 ORDINARY = "quote marks are read as ordinary characters"
+# A sign that stands in no text, in place of separators of two signs.
+UNIT = "\x1f"
+# The first line of files for spreadsheet programs may say the separator.
+SAID = re.compile(r'"?sep=([ -~\t])"?')
 
 
 @dataclass(frozen=True)
@@ -31,15 +38,17 @@ class Delimited:
         frame: strings by column, empty cells null.
         layout: where the rows stand.
         separator: what separates their fields.
+        first: the cells of the first line where that is a row, or looks like one; else empty.
     """
 
     frame: pl.DataFrame
     layout: Layout
     separator: str
+    first: tuple[str, ...] = ()
 
 
 def read_delimited(
-    source: Path | bytes, file: str, report: Report, *, delimiters: str, quoted: bool
+    source: Path | bytes, file: str, report: Report, *, delimiters: Sequence[str], quoted: bool, header: bool
 ) -> Delimited | None:
     """Read delimited text; arguments as in `read_text` of `palate.ingest.tables`."""
     data: Bytes = np.frombuffer(source, np.uint8) if isinstance(source, bytes) else np.memmap(source, np.uint8, "r")
@@ -48,24 +57,44 @@ def read_delimited(
     first = next((line for line in _head(data).splitlines() if line.strip()), "")
     bare = re.sub(r'"[^"]*"', "", first)
     delimiter = next((candidate for candidate in delimiters if candidate in bare), delimiters[0])
-    if delimiter != delimiters[0]:
+    said = SAID.fullmatch(first) if header else None
+    if said:
+        delimiter = said[1]
+        # The line stays as a blank one, so that the lines keep their numbers.
+        source = data.tobytes().replace(first.encode(), b"", 1)
+    elif delimiter != delimiters[0]:
         report.add("note", file, f"the fields are separated by {NAMES[delimiter]}")
-    found = _scanned(data, delimiter, quoted, file, report)
+    if len(delimiter) > 1:
+        source = data.tobytes().replace(delimiter.encode(), UNIT.encode())
+        delimiter, quoted = UNIT, False
+    if isinstance(source, bytes):
+        data = np.frombuffer(source, np.uint8)
+    found = _scanned(data, delimiter, quoted, header, file, report)
     if found is None:
         return None
     layout, quoted = found
-    names = _header(data, layout, delimiter, quoted=quoted)
-    if not _names_are_sound(names, file, report):
+    cells = _cells(data, layout, delimiter, quoted=quoted)
+    is_row = not header or looks_like_row(cells)
+    names = cells if header else headless.names(layout.width)
+    if header and is_row:
+        # Whether anybody wants columns of these names is seen later; until then the names are only told apart.
+        names = [name if name not in names[:place] else f"{name} ({place})" for place, name in enumerate(names)]
+    elif not _names_are_sound(names, file, report):
         return None
-    _report_ragged(layout, file, report)
+    _report_ragged(layout, file, report, header=header)
     report.count_rows(file, layout.rows + len(layout.ragged), layout.rows)
     if layout.rows == 0:
-        report.add("fatal", file, NO_ROWS if not len(layout.ragged) else "no row is left")
+        if is_row and not len(layout.ragged):
+            what, do = f"there is one line, and it looks like a row: {shown(cells)}", f"if it is one, say {OPTION}"
+        else:
+            what, do = NO_ROWS if not len(layout.ragged) else "no row is left", ""
+        report.add("fatal", file, what, do=do)
         return None
     readable = layout.without_cut(data) if len(layout.cut) else source
     try:
         frame = pl.read_csv(
             readable,
+            has_header=header,
             separator=delimiter,
             quote_char='"' if quoted else None,
             infer_schema=False,
@@ -79,7 +108,8 @@ def read_delimited(
         return None
     unnamed = [f" unnamed {position}" for position in range(len(names))]
     frame.columns = [name or unnamed[position] for position, name in enumerate(names)]
-    return Delimited(frame.select(name for name in names if name), layout, delimiter)
+    named = frame.select(name for name in names if name)
+    return Delimited(named, layout, delimiter, tuple(cells) if is_row else ())
 
 
 def first_line(error: BaseException) -> str:
@@ -87,17 +117,19 @@ def first_line(error: BaseException) -> str:
     return next(iter(str(error).splitlines()), type(error).__name__)
 
 
-def _scanned(data: Bytes, delimiter: str, quoted: bool, file: str, report: Report) -> tuple[Layout, bool] | None:
+def _scanned(
+    data: Bytes, delimiter: str, quoted: bool, header: bool, file: str, report: Report
+) -> tuple[Layout, bool] | None:
     """The layout, and whether fields are quoted; None with a problem where quote marks leave that open."""
     try:
-        layout = scan(data, ord(delimiter), quoted=quoted)
+        layout = scan(data, ord(delimiter), quoted=quoted, header=header)
     except BrokenQuote as error:
         if delimiter != "\t":
             _report_quote(data, error, file, report)
             return None
         report.add("note", file, f"{ORDINARY}: they do not pair up")
-        return scan(data, ord(delimiter), quoted=False), False
-    plain = as_ordinary(data, layout, ord(delimiter)) if quoted else None
+        return scan(data, ord(delimiter), quoted=False, header=header), False
+    plain = as_ordinary(data, layout, ord(delimiter), header=header) if quoted else None
     if plain is None:
         return layout, quoted
     other, lines = plain
@@ -115,7 +147,7 @@ def _head(data: Bytes) -> str:
     return data[: 1 << 16].tobytes().removeprefix(BYTE_ORDER_MARK).decode("utf-8", errors="replace")
 
 
-def _header(data: Bytes, layout: Layout, delimiter: str, *, quoted: bool) -> list[str]:
+def _cells(data: Bytes, layout: Layout, delimiter: str, *, quoted: bool) -> list[str]:
     text = data[slice(*layout.header)].tobytes().decode("utf-8").rstrip("\r")
     if not text:
         return []
@@ -135,7 +167,7 @@ def _names_are_sound(names: list[str], file: str, report: Report) -> bool:
     return not twice
 
 
-def _report_ragged(layout: Layout, file: str, report: Report) -> None:
+def _report_ragged(layout: Layout, file: str, report: Report, *, header: bool) -> None:
     for more in (True, False):
         mask = layout.fields > layout.width if more else layout.fields < layout.width
         if not mask.any():
@@ -145,7 +177,7 @@ def _report_ragged(layout: Layout, file: str, report: Report) -> None:
         report.add(
             "dropped",
             file,
-            f"too {'many' if more else 'few'} fields: the header has {layout.width}",
+            f"too {'many' if more else 'few'} fields: the {'header' if header else 'first row'} has {layout.width}",
             count=len(records),
             examples=[
                 Example(line, f"{count} field{'' if count == 1 else 's'}")

@@ -18,7 +18,7 @@ LEAST_COLUMNS = 3
 LEAST_ENDS = 3
 
 
-def as_ordinary(data: Bytes, layout: Layout, separator: int) -> tuple[Layout, Numbers] | None:
+def as_ordinary(data: Bytes, layout: Layout, separator: int, *, header: bool) -> tuple[Layout, Numbers] | None:
     """The layout with quote marks as ordinary characters, where that is how the file was written.
 
     Between tabs the reading that gives more rows is the true one: a field over two lines that is really quoted makes
@@ -30,6 +30,7 @@ def as_ordinary(data: Bytes, layout: Layout, separator: int) -> tuple[Layout, Nu
         data: the bytes of the file.
         layout: the file read with quoting.
         separator: the byte between fields.
+        header: whether the first record is one.
 
     Returns:
         The other layout, and the lines, counted from 1, on which the fields begin that would go over several lines
@@ -39,7 +40,7 @@ def as_ordinary(data: Bytes, layout: Layout, separator: int) -> tuple[Layout, Nu
     suspect = len(layout.inner) > 0 or (between_tabs and len(layout.ragged) > 0 and bool((data == QUOTE).any()))
     if not suspect or layout.width < (2 if between_tabs else LEAST_COLUMNS):
         return None
-    plain = scan(data, separator, quoted=False)
+    plain = scan(data, separator, quoted=False, header=header)
     if plain.width != layout.width or plain.rows <= layout.rows:
         return None
     if not between_tabs and (len(plain.ragged) > len(layout.ragged) or _may_be_text(data, layout, separator)):

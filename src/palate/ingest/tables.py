@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gzip
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,7 +25,7 @@ from palate.ingest.report import MAX_EXAMPLES, Example, Report
 # Names of columns in files are stripped, so that none of them can be this one.
 ROW = " row"
 
-DELIMITERS = {".csv": ",;\t|", ".tsv": "\t", ".txt": "\t,;|"}
+DELIMITERS = {".csv": ",;\t|", ".tsv": "\t", ".txt": "\t,;|", ".dat": ("::", *"\t,;|")}
 OBJECTS = (".jsonl", ".ndjson")
 # RecBole's files: separated by tabs, with headers such as user_id:token, and without quoting.
 ATOMIC = (".inter", ".item", ".kg", ".link")
@@ -47,6 +48,8 @@ class Table:
         lists: columns of Parquet whose cells were lists of words, and are joined.
         joined: columns with cells that were lists, and are joined; of Parquet and of JSON lines.
         separator: what separates the fields of delimited text, or None.
+        first: the cells of the first line where that looks like a row, or is one; else empty.
+        header: whether the columns have names of their own.
     """
 
     file: str
@@ -56,6 +59,8 @@ class Table:
     lists: frozenset[str] = frozenset()
     joined: frozenset[str] = frozenset()
     separator: str | None = None
+    first: tuple[str, ...] = ()
+    header: bool = True
 
     @property
     def unit(self) -> str:
@@ -82,21 +87,24 @@ class Table:
         return [Example(place, value) for place, value in zip(places, shown, strict=True)]
 
 
-def no_rows(path: Path) -> bool:
+def no_rows(path: Path, *, header: bool = True) -> bool:
     """Whether a table is sound and has nothing in it, as the log of a day on which nothing happened."""
     if not path.is_file() or path.stat().st_size > LARGE:
         return False
     report = Report()
-    return read_table(path, report) is None and any(problem.what in NO_ROWS for problem in report.problems)
+    return read_table(path, report, header=header) is None and any(
+        problem.what in NO_ROWS for problem in report.problems
+    )
 
 
-def read_table(path: Path, report: Report) -> Table | None:
+def read_table(path: Path, report: Report, *, header: bool = True) -> Table | None:
     """Read a table; its suffix tells its kind.
 
     Args:
-        path: a file that ends in .csv, .tsv, .txt, .jsonl, .ndjson, .inter, .item, .kg, .link (each also with .gz) or
-            .parquet.
+        path: a file that ends in .csv, .tsv, .txt, .dat, .jsonl, .ndjson, .inter, .item, .kg, .link (each also with
+            .gz) or .parquet.
         report: takes the problems; a fatal one where the result is None.
+        header: whether the first line of delimited text names the columns; otherwise they are column_1, column_2, ….
     """
     file, name = str(path), path.name.lower()
     try:
@@ -122,28 +130,37 @@ def read_table(path: Path, report: Report) -> Table | None:
                 source = stream.read()
         if kind in OBJECTS:
             return _read_jsonl(source if isinstance(source, bytes) else source.read_bytes(), file, report)
-        return read_text(source, file, report, delimiters=DELIMITERS.get(kind, "\t"), quoted=kind not in ATOMIC)
+        delimiters, quoted = DELIMITERS.get(kind, "\t"), kind not in ATOMIC
+        return read_text(source, file, report, delimiters=delimiters, quoted=quoted, header=header)
     except (OSError, EOFError, zlib.error) as error:
         report.add("fatal", file, f"the file cannot be read: {error}", do="check its permissions, or copy it again")
         return None
 
 
 def read_text(
-    source: Path | bytes, file: str, report: Report, *, delimiters: str = ",", quoted: bool = True
+    source: Path | bytes,
+    file: str,
+    report: Report,
+    *,
+    delimiters: Sequence[str] = ",",
+    quoted: bool = True,
+    header: bool = True,
 ) -> Table | None:
-    """Read delimited text with a header line; all columns are strings, empty cells null.
+    """Read delimited text; all columns are strings, empty cells null.
 
     Args:
         source: a file, or the bytes of one.
         file: its name in the report.
         report: takes the problems; a fatal one where the result is None.
-        delimiters: separators to look for in the header, the likeliest first.
+        delimiters: separators to look for in the first line, the likeliest first.
         quoted: whether fields may be quoted; otherwise quote marks are ordinary characters.
+        header: whether the first line names the columns; otherwise they are column_1, column_2, ….
     """
-    found = read_delimited(source, file, report, delimiters=delimiters, quoted=quoted)
-    return (
-        None if found is None else Table(file, found.frame.with_row_index(ROW), found.layout, separator=found.separator)
-    )
+    found = read_delimited(source, file, report, delimiters=delimiters, quoted=quoted, header=header)
+    if found is None:
+        return None
+    frame = found.frame.with_row_index(ROW)
+    return Table(file, frame, found.layout, separator=found.separator, first=found.first, header=header)
 
 
 def _read_jsonl(data: bytes, file: str, report: Report) -> Table | None:
