@@ -15,6 +15,7 @@ import polars as pl
 from palate.ingest import headless
 from palate.ingest.encodings import is_text
 from palate.ingest.headless import OPTION, looks_like_row, shown
+from palate.ingest.kinds import LINES, blanks
 from palate.ingest.lines import BYTE_ORDER_MARK, BrokenQuote, Bytes, Layout, line_at, scan
 from palate.ingest.quoting import as_ordinary
 from palate.ingest.report import MAX_EXAMPLES, Example, Report
@@ -73,6 +74,10 @@ def read_delimited(
     if found is None:
         return None
     layout, quoted = found
+    blank = blanks(file, _head(data).splitlines()[:LINES]) if layout.width == 1 else None
+    if blank:
+        report.add("fatal", file, blank[0], do=blank[1])
+        return None
     cells = _cells(data, layout, delimiter, quoted=quoted)
     is_row = not header or looks_like_row(cells)
     names = cells if header else headless.names(layout.width)

@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import codecs
 
+from palate.ingest.commands import beside, through
 from palate.ingest.lines import Bytes, line_at
 from palate.ingest.report import Example, Report
 
 UTF16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+HEAD = 256
+# Of a text of mostly Latin letters in UTF-16, every other byte is zero.
+ZEROS = 0.8
+RETURNS = "write ordinary line ends: {}"
 
 
 def is_text(data: Bytes, file: str, report: Report) -> bool:
     """Whether these bytes are text; a fatal problem in the report where they are not."""
-    if data[:2].tobytes() in UTF16_MARKS:
-        report.add("fatal", file, "the text is encoded as UTF-16", do="save it as UTF-8")
+    name = _utf16(data[:HEAD].tobytes())
+    if name:
+        report.add("fatal", file, "the text is encoded as UTF-16", do=_converted(file, name))
         return False
     decoder = codecs.getincrementaldecoder("utf-8")()
     block = 1 << 24
@@ -40,10 +46,30 @@ def is_text(data: Bytes, file: str, report: Report) -> bool:
                 file,
                 "the text is not UTF-8",
                 examples=[example],
-                do="save it as UTF-8, for example: iconv -f latin1 -t utf-8 OLD > NEW",
+                do=f"{_converted(file, 'latin1')} (or whatever it was written in)",
             )
             return False
     if returns and not newlines:
-        report.add("fatal", file, "the lines end in bare carriage returns", do="save it with ordinary line ends")
+        report.add(
+            "fatal",
+            file,
+            "the lines end in bare carriage returns",
+            do=RETURNS.format(through(file, r"tr '\r' '\n'", beside(file, "-lines"))),
+        )
         return False
     return True
+
+
+def _utf16(head: bytes) -> str:
+    """The name of the UTF-16 that a text begins in; empty for any other."""
+    if head[:2] in UTF16_MARKS:
+        return "UTF-16"
+    for name, place in (("UTF-16LE", 1), ("UTF-16BE", 0)):
+        high, low = head[place::2], head[1 - place :: 2]
+        if high and high.count(0) >= ZEROS * len(high) and not low.count(0):
+            return name
+    return ""
+
+
+def _converted(file: str, name: str) -> str:
+    return f"save it as UTF-8, for example: {through(file, f'iconv -f {name} -t UTF-8', beside(file, '-utf8'))}"

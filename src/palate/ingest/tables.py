@@ -9,24 +9,27 @@ from __future__ import annotations
 import gzip
 import zlib
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 
+from palate.ingest.arrays import BrokenList, as_lines
 from palate.ingest.delimited import NO_ROWS as NO_LINES
 from palate.ingest.delimited import first_line, read_delimited
 from palate.ingest.encodings import is_text
+from palate.ingest.kinds import misnamed, not_json, unknown
 from palate.ingest.lines import BYTE_ORDER_MARK, Layout, Numbers
-from palate.ingest.objects import JOINT, read_objects
+from palate.ingest.objects import JOINT, Objects, read_objects
 from palate.ingest.report import MAX_EXAMPLES, Example, Report
 
 # Names of columns in files are stripped, so that none of them can be this one.
 ROW = " row"
 
 DELIMITERS = {".csv": ",;\t|", ".tsv": "\t", ".txt": "\t,;|", ".dat": ("::", *"\t,;|")}
-OBJECTS = (".jsonl", ".ndjson")
+OBJECTS = (".jsonl", ".ndjson", ".json")
 # RecBole's files: separated by tabs, with headers such as user_id:token, and without quoting.
 ATOMIC = (".inter", ".item", ".kg", ".link")
 TEXTS = (*DELIMITERS, *OBJECTS, *ATOMIC)
@@ -101,8 +104,8 @@ def read_table(path: Path, report: Report, *, header: bool = True) -> Table | No
     """Read a table; its suffix tells its kind.
 
     Args:
-        path: a file that ends in .csv, .tsv, .txt, .dat, .jsonl, .ndjson, .inter, .item, .kg, .link (each also with
-            .gz) or .parquet.
+        path: a file that ends in .csv, .tsv, .txt, .dat, .jsonl, .ndjson, .json, .inter, .item, .kg, .link (each also
+            with .gz) or .parquet.
         report: takes the problems; a fatal one where the result is None.
         header: whether the first line of delimited text names the columns; otherwise they are column_1, column_2, ….
     """
@@ -114,13 +117,16 @@ def read_table(path: Path, report: Report, *, header: bool = True) -> Table | No
             return None
         suffix = next((suffix for suffix in SUFFIXES if name.endswith(suffix)), None)
         if suffix is None:
-            report.add(
-                "fatal", file, "unknown kind of file", do=f"use a file that ends in one of {', '.join(SUFFIXES)}"
-            )
+            what, do = unknown(path)
+            ends = f"use a file that ends in one of {', '.join((*TEXTS, '.parquet'))}"
+            report.add("fatal", file, f"unknown kind of file: {what}", do=do or ends)
             return None
         if path.stat().st_size == 0:
             # Of lines without a header none is a table of nothing; anything else was cut off.
             report.add("fatal", file, NO_ROWS[2] if suffix in OBJECTS else "the file is empty")
+            return None
+        if (other := misnamed(path, suffix)) is not None:
+            report.add("fatal", file, other[0], do=other[1])
             return None
         if suffix == ".parquet":
             return _read_parquet(path, report)
@@ -167,10 +173,22 @@ def _read_jsonl(data: bytes, file: str, report: Report) -> Table | None:
     if not is_text(np.frombuffer(data, np.uint8), file, report):
         return None
     text = data.removeprefix(BYTE_ORDER_MARK).decode("utf-8")
+    numbers: Numbers | None = None
     if text.lstrip().startswith("["):
-        report.add("fatal", file, "this is one JSON list, not JSON lines", do="write one object on each line")
+        try:
+            text, numbers = as_lines(text)
+        except BrokenList as error:
+            example = Example(error.line, error.what)
+            report.add(
+                "fatal", file, "not a readable JSON list", examples=[example], do="write one object on each line"
+            )
+            return None
+    elif other := not_json(file, text):
+        report.add("fatal", file, other[0], do=other[1])
         return None
     found = read_objects(text)
+    if numbers is not None:
+        _renumber(found, numbers)
     for what in dict.fromkeys(what for _, what, _ in found.broken):
         places = [Example(line, value) for line, kind, value in found.broken if kind == what]
         report.add(
@@ -202,6 +220,14 @@ def _read_jsonl(data: bytes, file: str, report: Report) -> Table | None:
     return Table(file, frame, lines=np.array(found.lines, dtype=np.int64), joined=frozenset(found.lists))
 
 
+def _renumber(found: Objects, numbers: Numbers) -> None:
+    """Give the members of a list, which were read one on each line, the lines on which they stand in their file."""
+    found.lines[:] = numbers[np.array(found.lines, dtype=np.int64) - 1].tolist()
+    found.broken[:] = [(int(numbers[line - 1]), what, text) for line, what, text in found.broken]
+    for name, cells in found.nested.items():
+        found.nested[name] = [(int(numbers[line - 1]), text) for line, text in cells]
+
+
 def _read_parquet(path: Path, report: Report) -> Table | None:
     file = str(path)
     try:
@@ -214,6 +240,7 @@ def _read_parquet(path: Path, report: Report) -> Table | None:
             do="write or copy it again",
         )
         return None
+    frame = frame.with_columns(_words_of(frame))
     # Lists of words become one cell, as in JSON lines.
     lists = [name for name, dtype in frame.schema.items() if _is_list_of_words(dtype)]
     words = (pl.col(name).cast(pl.List(pl.String)).list.join(JOINT) for name in lists)
@@ -234,6 +261,16 @@ def _read_parquet(path: Path, report: Report) -> Table | None:
         report.add("fatal", file, NO_ROWS[1])
         return None
     return Table(file, frame.drop(nested).with_row_index(ROW), lists=frozenset(lists), joined=frozenset(lists))
+
+
+def _words_of(frame: pl.DataFrame) -> list[pl.Series]:
+    """The columns of bytes that are text, as programs write them that do not say so; those of other bytes stay."""
+    words: list[pl.Series] = []
+    for name, dtype in frame.schema.items():
+        if dtype == pl.Binary:
+            with suppress(pl.exceptions.PolarsError):
+                words.append(frame[name].cast(pl.String))
+    return words
 
 
 def _is_list_of_words(dtype: pl.DataType) -> bool:
