@@ -32,6 +32,7 @@ from palate.ingest.media import KINDS, check_media, first_paths, relative_to
 from palate.ingest.naming import ColumnNames
 from palate.ingest.report import Report
 from palate.ingest.tables import ROW, Table, read_table
+from palate.ingest.unread import note_unread
 
 
 def import_tables(
@@ -213,6 +214,9 @@ def _plans(
         beside = Beside(others, met)
         plan = None if table is None else resolve(table, wanted, names, report, beside=beside)
         plans.append(plan if plan is not None and all(key in plan for key in wanted.required) else None)
+        if table is not None and plans[-1] is not None:
+            left_out = [key for key, own in names.of(wanted.name).items() if not own]
+            note_unread(table, wanted.name, plans[-1], left_out, report)
         if table is not None and plan is not None and wanted.name == INTERACTIONS.name and "item_id" in plan:
             met = table.frame[plan["item_id"]]
     return plans

@@ -6,19 +6,27 @@ from __future__ import annotations
 ALIASES: dict[str, tuple[str, ...]] = {
     "user_id": ("user", "uid", "reviewerid"),
     "item_id": ("item", "iid", "movieid", "movie", "asin", "parentasin", "productid"),
-    "rating": ("score", "stars", "overall"),
-    "timestamp": ("time", "ts", "date", "datetime", "unixreviewtime"),
-    "event": ("eventtype", "action", "behavior", "behaviour"),
+    "rating": ("score", "stars", "overall", "bookrating", "starrating", "userrating", "reviewrating"),
+    "timestamp": ("time", "ts", "date", "datetime", "unixreviewtime", "eventtime", "unixtime", "unixtimestamp"),
+    "event": (
+        "eventtype", "eventname", "action", "actiontype", "behavior", "behaviour", "behaviortype", "interactiontype",
+    ),
     "split": ("xlabel",),
-    "title": ("name", "movietitle", "itemname"),
-    "description": ("abstract", "overview", "plot"),
+    "title": (
+        "name", "movietitle", "itemname", "itemtitle", "booktitle", "bookname", "newstitle", "headline", "producttitle",
+        "productname", "prodname", "songtitle", "songname", "tracktitle", "trackname", "recipename", "gamename",
+        "appname",
+    ),
+    "description": (
+        "abstract", "overview", "plot", "synopsis", "detaildesc", "itemdescription", "productdescription",
+    ),
     "image": ("imagepath", "poster", "picture"),
     "audio": ("audiopath", "sound"),
     "entity": ("entityid",),
     "head": ("headid", "subject"),
     "relation": ("relationid", "predicate"),
     "tail": ("tailid", "object"),
-}
+}  # fmt: skip
 
 # What people and items are called in other trades: too vague to be read so unasked, good enough to be advised.
 LIKELY: dict[str, tuple[str, ...]] = {
