@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 import pytest
 
 from palate.core.errors import ConfigError, DataError
@@ -198,3 +199,24 @@ def test_links_join_the_entities_of_the_items(tmp_path: Path) -> None:
     assert set(catalogue.item_entities.rows()) == expected
     assert catalogue.item_entities.height == len(expected)
     assert catalogue.items.columns == ["item_id", "title", "description", "image", "audio"]
+
+
+def test_a_folder_of_parquet_parts_is_one_table(tmp_path: Path) -> None:
+    log, goods = tmp_path / "log.parquet", tmp_path / "goods"
+    for folder in (log, goods):
+        folder.mkdir()
+        (folder / "_SUCCESS").write_text("")
+        (folder / "_metadata.parquet").write_text("no rows")
+    pl.DataFrame({"user_id": ["b"], "item_id": ["x"]}).write_parquet(log / "part-00001.parquet")
+    pl.DataFrame({"user_id": ["a", None], "item_id": ["x", "y"]}).write_parquet(log / "part-00000.parquet")
+    pl.DataFrame({"item_id": ["x", "y"], "image": ["x.jpg", None]}).write_parquet(goods / "part-0.parquet")
+    (goods / "x.jpg").write_bytes(b"\xff\xd8\xff")
+    found = import_data(log, goods)
+    assert found.catalogue.interactions["user_id"].to_list() == ["a", "b"]
+    assert found.catalogue.items["image"].to_list() == ["x.jpg", None]
+    assert found.catalogue.media_root == str(goods)
+    assert found.report.rows[str(log)] == (3, 2)
+    assert any("2 parts" in problem.what for problem in found.report.of("note"))
+    pl.DataFrame({"user": ["b"]}).write_parquet(log / "part-00002.parquet")
+    with pytest.raises(DataError, match="not a readable Parquet file"):
+        import_data(log, goods)

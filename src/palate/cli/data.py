@@ -45,7 +45,8 @@ def data_import(
     interactions: Annotated[
         Path,
         typer.Option(
-            help="Who met which item: csv, tsv, jsonl, parquet, .inter; or a folder made for RecBole or MMRec.",
+            help="Who met which item: csv, tsv, json, parquet (or a folder of its parts), .inter; "
+            "or a folder made for RecBole or MMRec.",
             show_default=False,
         ),
     ],

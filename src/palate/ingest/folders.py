@@ -23,7 +23,7 @@ from palate.ingest.headless import refuse_unknown
 from palate.ingest.importing import build_catalogue, cut, import_tables
 from palate.ingest.naming import ColumnNames
 from palate.ingest.report import Report
-from palate.ingest.tables import read_table
+from palate.ingest.tables import parts_of, read_table
 
 INTER = ".inter"
 PARTS = ("train", "valid", "test")
@@ -108,12 +108,13 @@ def import_data(
     """Import files, or a folder of RecBole or MMRec; arguments and errors as in `import_tables`.
 
     Args:
-        interactions: a file, or a folder for `import_folder`, which then brings its own items, knowledge and parts.
+        interactions: a file, or a folder of Parquet parts; or a folder for `import_folder`, which then brings its own
+            items, knowledge and parts.
 
     Raises:
         ConfigError: when a folder is given together with files that are read from it.
     """
-    if not interactions.is_dir():
+    if not interactions.is_dir() or (parts_of(interactions) and not any(interactions.glob(f"*{INTER}"))):
         catalogue, report = import_tables(
             interactions,
             items,

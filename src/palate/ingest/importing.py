@@ -103,7 +103,7 @@ def import_tables(
         events=weights,
         strict=strict,
         name=name or interactions.resolve().parent.name or "catalogue",
-        media_root=None if items is None else str(items.resolve().parent),
+        media_root=None if items is None else str((items if items.is_dir() else items.parent).resolve()),
     )
     return cut(catalogue, min_user, min_item, str(interactions), report), report
 

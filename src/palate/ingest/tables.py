@@ -104,13 +104,17 @@ def read_table(path: Path, report: Report, *, header: bool = True) -> Table | No
     """Read a table; its suffix tells its kind.
 
     Args:
-        path: a file that ends in .csv, .tsv, .txt, .dat, .jsonl, .ndjson, .json, .inter, .item, .kg, .link (each also
-            with .gz) or .parquet.
+        path: a folder of parts that end in .parquet, which are one table in the order of their names; or a file that
+            ends in .csv, .tsv, .txt, .dat, .jsonl, .ndjson, .json, .inter, .item, .kg, .link (each also with
+            .gz) or .parquet.
         report: takes the problems; a fatal one where the result is None.
         header: whether the first line of delimited text names the columns; otherwise they are column_1, column_2, ….
     """
     file, name = str(path), path.name.lower()
     try:
+        if parts := parts_of(path):
+            report.add("note", file, f"{len(parts):,} parts are read, in the order of their names")
+            return _read_parquet(path, report, parts)
         if not path.is_file():
             what = "there is no such file" if not path.exists() else "this is a folder or device, not a file"
             report.add("fatal", file, what, do="check the path")
@@ -141,6 +145,14 @@ def read_table(path: Path, report: Report, *, header: bool = True) -> Table | No
     except (OSError, EOFError, zlib.error) as error:
         report.add("fatal", file, f"the file cannot be read: {error}", do="check its permissions, or copy it again")
         return None
+
+
+def parts_of(path: Path) -> list[Path]:
+    """The parts of a table that was written as a folder of Parquet files; none for anything else."""
+    if not path.is_dir():
+        return []
+    # Names that begin so hold what the writer says of its parts.
+    return sorted(part for part in path.glob("*.parquet") if part.is_file() and not part.name.startswith((".", "_")))
 
 
 def read_text(
@@ -228,10 +240,10 @@ def _renumber(found: Objects, numbers: Numbers) -> None:
         found.nested[name] = [(int(numbers[line - 1]), text) for line, text in cells]
 
 
-def _read_parquet(path: Path, report: Report) -> Table | None:
+def _read_parquet(path: Path, report: Report, parts: Sequence[Path] = ()) -> Table | None:
     file = str(path)
     try:
-        frame = pl.read_parquet(path, glob=False, hive_partitioning=False)
+        frame = pl.read_parquet(list(parts) or path, glob=False, hive_partitioning=False)
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
         report.add(
             "fatal",
