@@ -99,6 +99,14 @@ def test_one_row_is_not_nothing(tmp_path: Path) -> None:
     assert table.frame.drop(ROW).to_dict(as_series=False) == {"column_1": ["1"], "column_2": ["5"], "column_3": ["4.0"]}
 
 
+def test_a_file_whose_columns_have_names_keeps_them(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text('{"user_id": "u", "item_id": "i"}\n')
+    catalogue, report = import_tables(path, no_header=["interactions"])
+    assert catalogue.interactions.height == 1
+    assert "names of their own" in report.of("note")[0].what
+
+
 def test_an_unknown_file_names_the_nearest() -> None:
     with pytest.raises(ConfigError, match="did you mean 'items'"):
         import_tables(Path("none.csv"), no_header=["item"])

@@ -74,7 +74,10 @@ def test_real_titles_over_several_lines_stay_whole(tmp_path: Path, separator: st
     assert report.problems == []
 
 
-def test_one_field_in_quotes_with_a_comma_says_that_a_csv_file_is_quoted(tmp_path: Path) -> None:
+def test_where_a_comma_needs_quotes_rows_that_others_swallow_are_said(tmp_path: Path) -> None:
     rows = [*SWALLOWING, ("6", "f", '"one, or two"')]
-    table, _ = read(tmp_path / "a.csv", "\n".join(",".join(row) for row in rows))
+    table, report = read(tmp_path / "a.csv", "\n".join(",".join(row) for row in rows))
     assert table.frame.height == 3
+    (note,) = report.of("note")
+    assert "each of which looks like a row" in note.what
+    assert [example.place for example in note.examples] == [2]

@@ -80,11 +80,12 @@ def test_content_is_told_by_its_cells() -> None:
         "price": ["1.5", "2"],
         "cover": ["a/1.jpg", "a/2.PNG"],
         "blurb": ["A long text. " * 10, "Another. " * 20],
-        "what": ["Strap top", "Socks"],
+        "made": ["Far away", "Near"],
+        "fullname": ["Strap top", "Socks"],
         "link": ["https://x.org/1.jpg", "https://x.org/2.jpg"],
     }
     (problem,) = noted("items", {"item_id": "item_id"}, columns)
-    assert problem.do.endswith("--columns title=what,description=blurb,image=cover")
+    assert problem.do.endswith("--columns title=fullname,description=blurb,image=cover")
     assert noted("items", {"item_id": "item_id", "title": "title"}, columns) == []
     (problem,) = noted("items", {"item_id": "item_id"}, {"price": ["1", "2"]})
     assert problem.do.endswith("--columns title=NAME")

@@ -138,14 +138,20 @@ def _scanned(
     if plain is None:
         return layout, quoted
     other, lines = plain
+    what = f"{ORDINARY}: a field in quotes from there on would swallow whole rows"
+    if other is None:
+        what = (
+            "fields in quotes go over several lines, each of which looks like a row, as quote marks that pair by chance"
+        )
     report.add(
         "note",
         file,
-        f"{ORDINARY}: a field in quotes from there on would swallow whole rows",
+        what,
+        do="" if other else 'if they are rows, double each quote mark within a field and quote the field: """Al"',
         count=len(lines),
         examples=[Example(line, "") for line in lines[:MAX_EXAMPLES].tolist()],
     )
-    return other, False
+    return (layout, quoted) if other is None else (other, False)
 
 
 def _head(data: Bytes) -> str:

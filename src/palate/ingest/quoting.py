@@ -18,7 +18,7 @@ LEAST_COLUMNS = 3
 LEAST_ENDS = 3
 
 
-def as_ordinary(data: Bytes, layout: Layout, separator: int, *, header: bool) -> tuple[Layout, Numbers] | None:
+def as_ordinary(data: Bytes, layout: Layout, separator: int, *, header: bool) -> tuple[Layout | None, Numbers] | None:
     """The layout with quote marks as ordinary characters, where that is how the file was written.
 
     Between tabs the reading that gives more rows is the true one: a field over two lines that is really quoted makes
@@ -34,7 +34,7 @@ def as_ordinary(data: Bytes, layout: Layout, separator: int, *, header: bool) ->
 
     Returns:
         The other layout, and the lines, counted from 1, on which the fields begin that would go over several lines
-        or break a row; None where quoting is right.
+        or break a row; no other layout where quotes swallow rows and are needed elsewhere. None where quoting is right.
     """
     between_tabs = separator == TAB
     suspect = len(layout.inner) > 0 or (between_tabs and len(layout.ragged) > 0 and bool((data == QUOTE).any()))
@@ -43,10 +43,11 @@ def as_ordinary(data: Bytes, layout: Layout, separator: int, *, header: bool) ->
     plain = scan(data, separator, quoted=False, header=header)
     if plain.width != layout.width or plain.rows <= layout.rows:
         return None
-    if not between_tabs and (len(plain.ragged) > len(layout.ragged) or _may_be_text(data, layout, separator)):
+    if not between_tabs and _may_be_text(data, layout, separator):
         return None
     records = np.unique(layout.inner if len(layout.inner) else layout.ragged)
-    return plain, layout.lines_of_records(records)
+    needed = not between_tabs and len(plain.ragged) > len(layout.ragged)
+    return None if needed else plain, layout.lines_of_records(records)
 
 
 def _may_be_text(data: Bytes, layout: Layout, separator: int) -> bool:

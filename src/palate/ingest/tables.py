@@ -132,6 +132,8 @@ def read_table(path: Path, report: Report, *, header: bool = True) -> Table | No
         if (other := misnamed(path, suffix)) is not None:
             report.add("fatal", file, other[0], do=other[1])
             return None
+        if not header and suffix.removesuffix(".gz") in (*OBJECTS, ".parquet"):
+            report.add("note", file, "its columns have names of their own, whatever is said of headers")
         if suffix == ".parquet":
             return _read_parquet(path, report)
         kind, source = suffix.removesuffix(".gz"), path

@@ -21,6 +21,7 @@ OTHER_TIMES = re.compile(r"birth|born|release|publi|launch|expir|signup|join|reg
 WRITTEN = r"\d+[-/.: ]+\w+[-/.: ]+\d+"
 RATINGS = re.compile(r"rating|score|stars|grade", re.IGNORECASE)
 SUMMARIES = re.compile(r"count|num|avg|average|mean|total|(^|[_ -])n([_ -]|$)", re.IGNORECASE)
+NAMED = re.compile(r"title|name|text|desc", re.IGNORECASE)
 CONTENT = ("title", "description", "image", "audio")
 FILES = {"image": r"(?i)\.(jpe?g|png|gif|webp|bmp|tiff?)$", "audio": r"(?i)\.(wav|mp3|flac|ogg|aiff?)$"}
 ADDRESS = r"^[a-z]+://"
@@ -98,13 +99,16 @@ def _note_rating(table: Table, free: Sequence[str], report: Report) -> None:
 
 
 def _note_content(table: Table, free: Sequence[str], report: Report) -> None:
-    found: dict[str, str] = {}
-    for column in free:
-        key = _content(_sample(table, column))
-        if key:
-            found.setdefault(key, column)
     if not free:
         return
+    found: dict[str, str] = {}
+    samples = {column: _sample(table, column) for column in free}
+    # What is called a name or title comes first, then what has most different texts.
+    order = sorted(free, key=lambda column: (not NAMED.search(column), -samples[column].n_unique()))
+    for column in order:
+        key = _content(samples[column])
+        if key:
+            found.setdefault(key, column)
     alike = ", ".join(f"'{column}' looks like {key}" for key, column in found.items())
     chosen = {key: found[key] for key in CONTENT if key in found} or {"title": "NAME"}
     report.add(
