@@ -135,6 +135,7 @@ MISTAKES: dict[str, tuple[Words, str]] = {
     "event without a number": (lambda at: at.imports("--events", "buy"), "for example view=1,buy=5"),
     "event that is chosen twice": (lambda at: at.imports("--events", "buy=1,buy=2"), "'buy' is given more than once"),
     "unknown column": (lambda at: at.imports("--columns", "usr_id=user_id"), "did you mean 'user_id'"),
+    "unknown file without a header": (lambda at: at.imports("--no-header", "item"), "did you mean 'items'"),
     "column that is not there": (lambda at: at.imports("--columns", "user_id=customer"), "customer"),
     "core of nobody": (lambda at: at.imports("--min-user", "500"), "k-core"),
     "negative core": (lambda at: at.imports("--min-user", "-1"), "--min-user"),

@@ -99,6 +99,11 @@ def test_the_way_of_a_bundle(catalogue: Path, run: Path, events: Path, tmp_path:
     assert "3 events: 1 users refreshed, 1 new users" in said.out
     assert "1 events with 1 items that the bundle does not know: item 'i99'" in said.out
     assert "newcomer" in Bundle.load(newer).users.ids
+    bare = tmp_path / "bare.csv"
+    bare.write_text(events.read_text().partition("\n")[2])
+    named = ("--no-header", "interactions", "--columns", "user_id=column_1,item_id=column_2,rating=column_3")
+    again = good("refresh", bundle, "--interactions", bare, *named, "-o", tmp_path / "bare")
+    assert "3 events: 1 users refreshed, 1 new users" in again.out
     good("refresh", newer, "--interactions", events, "-o", newer, "--replace")
     assert len(Bundle.load(newer).users) == 31
 

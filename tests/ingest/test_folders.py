@@ -5,15 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 import pytest
 
 from palate.core.errors import ConfigError, DataError
 from palate.encode.catalogue import take_file
 from palate.encode.store import FeatureStore
 from palate.ingest.catalogue import Catalogue
-from palate.ingest.columns import ColumnNames
 from palate.ingest.folders import import_data, import_folder
 from palate.ingest.importing import import_tables
+from palate.ingest.naming import ColumnNames
 
 RECBOLE = {
     "toy.inter": "user_id:token\titem_id:token\trating:float\ttimestamp:float\n1\t10\t4\t5.0\n2\t11\t3\t6.0\n",
@@ -200,3 +201,24 @@ def test_links_join_the_entities_of_the_items(tmp_path: Path) -> None:
     assert set(catalogue.item_entities.rows()) == expected
     assert catalogue.item_entities.height == len(expected)
     assert catalogue.items.columns == ["item_id", "title", "description", "image", "audio"]
+
+
+def test_a_folder_of_parquet_parts_is_one_table(tmp_path: Path) -> None:
+    log, goods = tmp_path / "log.parquet", tmp_path / "goods"
+    for folder in (log, goods):
+        folder.mkdir()
+        (folder / "_SUCCESS").write_text("")
+        (folder / "_metadata.parquet").write_text("no rows")
+    pl.DataFrame({"user_id": ["b"], "item_id": ["x"]}).write_parquet(log / "part-00001.parquet")
+    pl.DataFrame({"user_id": ["a", None], "item_id": ["x", "y"]}).write_parquet(log / "part-00000.parquet")
+    pl.DataFrame({"item_id": ["x", "y"], "image": ["x.jpg", None]}).write_parquet(goods / "part-0.parquet")
+    (goods / "x.jpg").write_bytes(b"\xff\xd8\xff")
+    found = import_data(log, goods)
+    assert found.catalogue.interactions["user_id"].to_list() == ["a", "b"]
+    assert found.catalogue.items["image"].to_list() == ["x.jpg", None]
+    assert found.catalogue.media_root == str(goods)
+    assert found.report.rows[str(log)] == (3, 2)
+    assert any("2 parts" in problem.what for problem in found.report.of("note"))
+    pl.DataFrame({"user": ["b"]}).write_parquet(log / "part-00002.parquet")
+    with pytest.raises(DataError, match="not a readable Parquet file"):
+        import_data(log, goods)

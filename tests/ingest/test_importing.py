@@ -8,8 +8,8 @@ import polars as pl
 import pytest
 
 from palate.core.errors import DataError
-from palate.ingest.columns import ColumnNames
 from palate.ingest.importing import import_tables
+from palate.ingest.naming import ColumnNames
 
 NASTY = """\
 userId,movieId,rating,ts,split,page
@@ -210,3 +210,15 @@ def test_k_core_is_applied_after_cleaning_and_noted(tmp_path: Path) -> None:
 def test_times_in_milliseconds_are_noticed(tmp_path: Path) -> None:
     _, report = import_tables(csv(tmp_path / "a.csv", "user_id,item_id,timestamp\na,x,1600000000000\n"))
     assert "milliseconds" in report.of("note")[0].what
+
+
+def test_zeros_in_front_of_the_ids_of_one_file_are_said(tmp_path: Path) -> None:
+    interactions = csv(tmp_path / "a.csv", "user_id,item_id\na,108775015\nb,108775044\nc,7\nd,5\n")
+    items = csv(tmp_path / "i.csv", "item_id,title\n0108775015,x\n0108775044,y\n5,z\n")
+    _, report = import_tables(interactions, items)
+    (problem,) = report.of("dropped")
+    assert "'108775015' here is '0108775015' there" in problem.do
+    assert "2 of 3 ids match" in problem.do
+    csv(tmp_path / "i.csv", "item_id,title\n0108775015,x\n5,z\n")
+    _, report = import_tables(interactions, items)
+    assert "zeros" not in report.of("dropped")[0].do

@@ -102,7 +102,9 @@ def test_csv_and_json_lines_of_the_same_rows_give_the_same_catalogue(tmp_path: P
 @pytest.mark.parametrize(
     ("data", "what"),
     [
-        (b'[\n{"a": 1}\n]', "one JSON list"),
+        (b'[\n{"a": 1}\n', "not a readable JSON list"),
+        (b"[1, 2]\n[3, 4]\n", "not a readable JSON list"),
+        (b"[]", "no row is left"),
         (b"nothing\n", "no row is left"),
         (b"{}\n", "no column is left"),
         (b'{"a": "\xe9"}\n', "not UTF-8"),

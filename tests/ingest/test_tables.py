@@ -37,7 +37,7 @@ def read(path: Path, data: bytes) -> tuple[pl.DataFrame | None, Report]:
         ("a.csv", b'a,b\n1,2\n2,5" disk\n', "middle of a field", 3),
         ("a.xlsx", b"PK", "unknown kind of file", None),
         ("a.parquet", b"a,b\n1,2\n", "not a readable Parquet file", None),
-        ("a.csv.gz", b"a,b\n1,2\n", "cannot be read", None),
+        ("a.csv.gz", b"a,b\n1,2\n", "not compressed", None),
         ("a.csv.gz", gzip.compress(b"a,b\n1,2\n" * 1000)[:-9], "cannot be read", None),
     ],
 )
@@ -135,12 +135,22 @@ def test_columns_without_a_name_are_left_out(tmp_path: Path) -> None:
 
 def test_nested_parquet_columns_are_left_out_and_named(tmp_path: Path) -> None:
     path = tmp_path / "a.parquet"
-    pl.DataFrame({"a": [1], "tags": [[0.5]], "more": [{"y": 1}], "raw": [b"z"]}).write_parquet(path)
+    pl.DataFrame({"a": [1], "tags": [[0.5]], "more": [{"y": 1}], "raw": [b"\xff"]}).write_parquet(path)
     report = Report()
     table = read_table(path, report)
     assert table is not None
     assert table.columns == ["a"]
     assert [problem.column for problem in report.of("note")] == ["tags", "more", "raw"]
+
+
+def test_bytes_in_parquet_that_are_text_are_read_as_text(tmp_path: Path) -> None:
+    path = tmp_path / "a.parquet"
+    pl.DataFrame({"user_id": ["ü1".encode(), b"u2", None], "n": [1, 2, 3]}).write_parquet(path)
+    report = Report()
+    table = read_table(path, report)
+    assert table is not None
+    assert table.frame["user_id"].to_list() == ["ü1", "u2", None]
+    assert report.problems == []
 
 
 def test_lists_in_parquet_are_joined_as_in_json_lines(tmp_path: Path) -> None:

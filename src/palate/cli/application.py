@@ -13,7 +13,7 @@ from palate.core.errors import Interrupted, PalateError
 from palate.version import __version__
 
 if TYPE_CHECKING:
-    from palate.ingest.columns import ColumnNames
+    from palate.ingest.naming import ColumnNames
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -28,7 +28,17 @@ JsonOption = Annotated[bool, typer.Option("--json", help="As JSON.")]
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")]
 ColumnsOption = Annotated[
     list[str] | None,
-    typer.Option("--columns", help="Your columns' names: user_id=uid,item_id=iid. Repeatable."),
+    typer.Option(
+        "--columns", help="Your columns' names: user_id=uid,item_id=iid; of one file: items.item_id=id. Repeatable."
+    ),
+]
+NoHeaderOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--no-header",
+        metavar="interactions|items|knowledge",
+        help="These files have no header line; their columns are column_1, column_2, … for --columns. Repeatable.",
+    ),
 ]
 SettingsOption = Annotated[
     list[str] | None, typer.Option("--set", help="Model or training setting, as dim=64. Repeatable.")
@@ -66,11 +76,9 @@ def columns_named(given: list[str] | None) -> ColumnNames:
     Raises:
         ConfigError: for a word that names no column.
     """
-    from palate.core.config import read_assignments
-    from palate.ingest.columns import ColumnNames
+    from palate.ingest.naming import read_columns
 
-    words = [word for each in given or [] for word in each.split(",")]
-    return ColumnNames.parse(read_assignments(words, "--columns", "user_id=uid"), where="--columns")
+    return read_columns(given or [])
 
 
 def _fail(text: str, code: int) -> None:

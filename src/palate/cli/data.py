@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from palate.cli.application import ColumnsOption, JsonOption, app, columns_named
+from palate.cli.application import ColumnsOption, JsonOption, NoHeaderOption, app, columns_named
 from palate.cli.splitting import (
     ColdShareOption,
     DislikeOption,
@@ -45,7 +45,8 @@ def data_import(
     interactions: Annotated[
         Path,
         typer.Option(
-            help="Who met which item: csv, tsv, jsonl, parquet, .inter; or a folder made for RecBole or MMRec.",
+            help="Who met which item: csv, tsv, json, parquet (or a folder of its parts), .inter; "
+            "or a folder made for RecBole or MMRec.",
             show_default=False,
         ),
     ],
@@ -62,6 +63,7 @@ def data_import(
         ),
     ] = None,
     columns: ColumnsOption = None,
+    no_header: NoHeaderOption = None,
     strict: Annotated[bool, typer.Option("--strict", help="Refuse the files when any row would be dropped.")] = False,
     min_user: Annotated[int, typer.Option(min=0, help="k-core: interactions that each user has at least.")] = 0,
     min_item: Annotated[int, typer.Option(min=0, help="k-core: interactions that each item has at least.")] = 0,
@@ -83,6 +85,7 @@ def data_import(
         valid=valid,
         test=test,
         events=None if events is None else read_assignments(events.split(","), "--events", "view=1,buy=5"),
+        no_header=no_header or (),
         strict=strict,
         min_user=min_user,
         min_item=min_item,

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from palate.cli.application import ColumnsOption, MovedOption, app, columns_named
+from palate.cli.application import ColumnsOption, MovedOption, NoHeaderOption, app, columns_named
 
 if TYPE_CHECKING:
     from polars import DataFrame
@@ -72,6 +73,7 @@ def refresh(
         ),
     ] = None,
     columns: ColumnsOption = None,
+    no_header: NoHeaderOption = None,
     events: Annotated[
         str | None,
         typer.Option(
@@ -105,8 +107,8 @@ def refresh(
         grown = grow_from(known, items)
         known = grown.bundle
         print(grown)
-    if interactions is not None and not no_rows(interactions):
-        done = run_refresh(known, _events_of(interactions, known, columns, events))
+    if interactions is not None and not no_rows(interactions, header="interactions" not in (no_header or ())):
+        done = run_refresh(known, _events_of(interactions, known, columns, events, no_header or ()))
         known = done.bundle
         print(done)
     elif interactions is not None:
@@ -117,18 +119,20 @@ def refresh(
     print(f"→ {out}")
 
 
-def _events_of(file: Path, bundle: Bundle, columns: list[str] | None, events: str | None) -> DataFrame:
+def _events_of(
+    file: Path, bundle: Bundle, columns: list[str] | None, events: str | None, no_header: Collection[str]
+) -> DataFrame:
     """The events of a file that count, with what is known of them."""
     from palate.core.config import read_assignments
     from palate.ingest.folders import import_data
 
     names = columns_named(columns)
     chosen = None if events is None else read_assignments(events.split(","), "--events", "view=1,buy=5")
-    found = import_data(file, columns=names, events=chosen, name=file.stem)
+    found = import_data(file, columns=names, events=chosen, no_header=no_header, name=file.stem)
     given = sorted(set(found.catalogue.interactions["event"].drop_nulls()))
     kinds = bundle.facts.kinds
     if chosen is None and kinds and given:
-        found = import_data(file, columns=names, events=dict.fromkeys(kinds, 1), name=file.stem)
+        found = import_data(file, columns=names, events=dict.fromkeys(kinds, 1), no_header=no_header, name=file.stem)
     if found.report.text():
         print(found.report.text())
     if chosen is None and given and not kinds:

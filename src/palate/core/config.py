@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from typing import Any, Self, cast
+from typing import Any, Protocol, Self, cast
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -15,6 +15,12 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from palate.core.errors import ConfigError, unknown_name
 
 TYPES = re.compile(r"(float|int|bool|str|none|literal\[.*\]|list\[.*\]|dict\[.*\])")
+
+
+class Read(Protocol):
+    """Makes a value of its text; `where` is for messages."""
+
+    def __call__(self, text: str, *, where: str) -> Any: ...
 
 
 class Config(BaseModel):
@@ -69,13 +75,16 @@ class Config(BaseModel):
         return type(self).parse({**self.model_dump(), **values}, where=where)
 
 
-def read_assignments(words: Iterable[str], option: str = "--set", example: str = "dim=64") -> dict[str, Any]:
+def read_assignments(
+    words: Iterable[str], option: str = "--set", example: str = "dim=64", *, read: Read | None = None
+) -> dict[str, Any]:
     """`["dim=64", "features=[image, text]"]` as a mapping; values are YAML scalars or lists.
 
     Args:
         words: what was given.
         option: where, for messages.
         example: a word that would do there.
+        read: makes a value of its text, told where that stands; by default `read_yaml`.
 
     Raises:
         ConfigError: for a word without `=`, a value that is not YAML, or a name that is given twice.
@@ -90,7 +99,7 @@ def read_assignments(words: Iterable[str], option: str = "--set", example: str =
         name = key.strip()
         if name in values:
             raise ConfigError(f"'{name}' is given more than once", where=f"{option} {word}", do="say it once")
-        values[name] = read_yaml(text, where=f"{option} {word}")
+        values[name] = (read or read_yaml)(text, where=f"{option} {word}")
     return values
 
 

@@ -5,84 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pydantic import ConfigDict
+import polars as pl
 
-from palate.core.config import Config
 from palate.core.errors import nearest
+from palate.ingest import headless
+from palate.ingest.guessing import guess, joining, melting, series
+from palate.ingest.headless import shown
+from palate.ingest.naming import ColumnNames, option
 from palate.ingest.report import Report
+from palate.ingest.roles import ALIASES, plain
 from palate.ingest.tables import Table
 
-
-class ColumnNames(Config):
-    """Names of the columns in the user's files, by their names in the catalogue.
-
-    None: look for the same name, then for the usual other ones. An empty string: leave that column out.
-    """
-
-    # A column whose name is a number reaches us as that number.
-    model_config = ConfigDict(coerce_numbers_to_str=True)
-
-    user_id: str | None = None
-    """Interactions: who."""
-    item_id: str | None = None
-    """Interactions and items: which item. May be the name in either file, or in both."""
-    rating: str | None = None
-    """Interactions: how much it was liked; a plain number."""
-    timestamp: str | None = None
-    """Interactions: when; whole seconds since 1970, or ISO 8601."""
-    event: str | None = None
-    """Interactions: what was done, such as view or buy."""
-    split: str | None = None
-    """Interactions: train, valid or test."""
-    title: str | None = None
-    """Items: a short name."""
-    description: str | None = None
-    """Items: a text."""
-    image: str | None = None
-    """Items: a path, relative to the items file."""
-    audio: str | None = None
-    """Items: a path, relative to the items file."""
-    entity: str | None = None
-    """Items: the item's node in the knowledge."""
-    head: str | None = None
-    """Knowledge: what a triple is about."""
-    relation: str | None = None
-    """Knowledge: how head and tail are related."""
-    tail: str | None = None
-    """Knowledge: what the head is related to."""
-
-
-# Compared without regard to case, underscores, hyphens and blanks: "movieId" is "movieid", "uid" is "UID".
-ALIASES: dict[str, tuple[str, ...]] = {
-    "user_id": ("user", "uid", "reviewerid"),
-    "item_id": ("item", "iid", "movieid", "movie", "asin", "parentasin", "productid"),
-    "rating": ("score", "stars", "overall"),
-    "timestamp": ("time", "ts", "date", "datetime", "unixreviewtime"),
-    "event": ("eventtype", "action", "behavior", "behaviour"),
-    "split": ("xlabel",),
-    "title": ("name", "movietitle", "itemname"),
-    "description": ("abstract", "overview", "plot"),
-    "image": ("imagepath", "poster", "picture"),
-    "audio": ("audiopath", "sound"),
-    "entity": ("entityid",),
-    "head": ("headid", "subject"),
-    "relation": ("relationid", "predicate"),
-    "tail": ("tailid", "object"),
-}
-
-# What people and items are called in other trades: too vague to be read so unasked, good enough to be advised.
-LIKELY: dict[str, tuple[str, ...]] = {
-    "user_id": (
-        "account", "author", "buyer", "client", "consumer", "customer", "listener", "member", "patron", "person",
-        "player", "profile", "reader", "reviewer", "shopper", "student", "subscriber", "userid", "username", "viewer",
-        "visitor",
-    ),
-    "item_id": (
-        "album", "app", "article", "artist", "book", "business", "content", "course", "episode", "film", "game",
-        "hotel", "itemid", "job", "news", "place", "podcast", "product", "recipe", "restaurant", "show", "sku", "song",
-        "track", "video",
-    ),
-}  # fmt: skip
+# Names of columns that a message lists.
+LISTED = 30
 
 
 @dataclass(frozen=True)
@@ -108,8 +43,21 @@ KNOWLEDGE = Wanted("knowledge", ("head", "relation", "tail"))
 LINKS = Wanted("item_entities", ("item_id", "entity"))
 
 
+@dataclass(frozen=True)
+class Beside:
+    """What is known of the other files while one is looked at.
+
+    Args:
+        columns: the columns that they have.
+        met: the item ids of the interactions, for the items file; None when they are not known.
+    """
+
+    columns: frozenset[str] = frozenset()
+    met: pl.Series | None = None
+
+
 def resolve(
-    table: Table, wanted: Wanted, names: ColumnNames, report: Report, *, elsewhere: frozenset[str] = frozenset()
+    table: Table, wanted: Wanted, names: ColumnNames, report: Report, *, beside: Beside | None = None
 ) -> dict[str, str]:
     """The file's column of each column of the catalogue that the table has.
 
@@ -118,30 +66,30 @@ def resolve(
         wanted: the columns to look for.
         names: the user's own names.
         report: takes what is missing or ambiguous, and each alias that was used.
-        elsewhere: columns of the other tables; a name of the user's that is one of them need not be in this one.
+        beside: the other tables; a name of the user's that is one of their columns need not be in this one.
     """
-    present = table.columns
-    given = {key: value for key, value in names.model_dump().items() if value is not None}
+    present, beside = table.columns, beside or Beside()
+    given, own_names = names.of(wanted.name), names.own(wanted.name)
     found: dict[str, str] = {}
-    advised: list[str] = []
+    missing: list[str] = []
     for key in (*wanted.required, *wanted.optional):
-        own: str | None = given.get(key)
+        own = given.get(key)
         if own == "" and key not in wanted.required:
             continue
         if own and own in present:
             found[key] = own
-        elif own and not (key in wanted.required and own in elsewhere):
-            guess = nearest(own, present)
-            report.add(
-                "fatal",
-                table.file,
-                f"there is no column '{own}' to read as {key}" + (f"; did you mean '{guess}'?" if guess else ""),
-                do=f"the columns here are: {', '.join(present)}",
-            )
+        elif own and (key in own_names or not (key in wanted.required and own in beside.columns)):
+            _refuse_name(table, key, own, report)
         elif key in present:
             found[key] = key
-        else:
-            _by_alias(table, wanted, key, found, advised, report)
+        elif not _by_alias(table, wanted, key, found, beside, report) and key in wanted.required:
+            missing.append(key)
+    if missing:
+        _report_missing(table, wanted, missing, found, beside, report)
+    elif table.first and table.header:
+        report.add(
+            "note", table.file, f"line 1 is read as the header, though it looks like a row: {shown(table.first)}"
+        )
     _refuse_double_use(table, found, report)
     for key in (*wanted.required, "rating", "timestamp", "event", "split"):
         if found.get(key) in table.lists:
@@ -154,58 +102,105 @@ def resolve(
 
 def refuse_unused(names: ColumnNames, wanted: Wanted, file: str, report: Report, *, but: tuple[str, ...] = ()) -> None:
     """Report names that the user gave for a table that was not given; `but`: those that another table uses."""
+    given, own = names.of(wanted.name), names.own(wanted.name)
     for key in (*wanted.required, *wanted.optional):
-        if key not in ("item_id", *but) and getattr(names, key):
+        name = given.get(key)
+        if name and (key in own or key not in ("item_id", *but)):
             report.add(
                 "fatal",
                 file,
-                f"'{getattr(names, key)}' is to be read as {key}, but there is no {wanted.name} file",
+                f"'{name}' is to be read as {key}, but there is no {wanted.name} file",
                 do=f"give the {wanted.name} file too, or leave {key} out of --columns",
             )
 
 
-def _by_alias(
-    table: Table, wanted: Wanted, key: str, found: dict[str, str], advised: list[str], report: Report
-) -> None:
+def refuse_split(names: ColumnNames, file: str, report: Report) -> None:
+    """Report a column of the split that the user gave where each file holds one split."""
+    split = names.of(INTERACTIONS.name).get("split")
+    if split:
+        report.add("fatal", file, f"the files say the split, and so does the column '{split}'")
+
+
+def _refuse_name(table: Table, key: str, own: str, report: Report) -> None:
+    guessed = nearest(own, table.columns)
+    report.add(
+        "fatal",
+        table.file,
+        f"there is no column '{own}' to read as {key}" + (f"; did you mean '{guessed}'?" if guessed else ""),
+        do=f"the columns here are: {', '.join(table.columns)}",
+    )
+
+
+def _by_alias(table: Table, wanted: Wanted, key: str, found: dict[str, str], beside: Beside, report: Report) -> bool:
+    """Look for a usual other name; whether one was found, or a question about several was reported."""
     free = [name for name in table.columns if name not in found.values() and name not in ALIASES]
-    like = [name for name in free if _plain(name) in (_plain(key), *ALIASES[key])]
+    like = [name for name in free if plain(name) in (plain(key), *ALIASES[key])]
+    shared = [name for name in like if name in beside.columns]
     if len(like) == 1:
         found[key] = like[0]
         report.add("note", table.file, f"read as {key}", column=like[0])
+    elif key == "item_id" and len(shared) == 1:
+        found[key] = shared[0]
+        others = ", ".join(name for name in like if name != shared[0])
+        report.add("note", table.file, f"read as {key}, and not {others}: another file has it too", column=shared[0])
     elif like:
         report.add(
             "fatal" if key in wanted.required else "note",
             table.file,
             f"each of these columns could be {key}, so none of them is used: {', '.join(like)}",
-            do=f"choose one: --columns {key}={like[0]}",
+            do=f"choose one: {_option(key, like[0], wanted, beside)}",
         )
-    elif key in wanted.required:
-        guess = _guess(key, [name for name in free if name not in advised])
-        advised += [guess] if guess else []
+    elif key == "item_id" and wanted is ITEMS and (own := joining(table, free, beside.met)):
+        found[key] = own
+        why = "" if beside.met is None else ": most items of the interactions are in it"
+        report.add("note", table.file, f"read as {key}{why}", column=own)
+    return bool(like) or key in found
+
+
+def _report_missing(
+    table: Table, wanted: Wanted, missing: Sequence[str], found: dict[str, str], beside: Beside, report: Report
+) -> None:
+    """Say of each column that must be there which one was probably meant."""
+    if table.first and wanted.name in headless.FILES:
+        example = headless.advice(table.first, wanted.name, alone=not beside.columns)
+        what = "this file has no header line: line 1 looks like data" if table.header else "the columns have no names"
         report.add(
             "fatal",
             table.file,
-            f"there is no column {key}" + (f"; did you mean '{guess}'?" if guess else ""),
-            do=f"name it: --columns {key}={guess or 'NAME'}; the columns here are: {', '.join(table.columns)}",
+            f"{what}: {shown(table.first)}",
+            do=f"say which column is what, for example: {example}",
+        )
+        return
+    advised: list[str] = []
+    for key in missing:
+        free = [name for name in table.columns if name not in (*found.values(), *advised) and name not in ALIASES]
+        numbered = series(free) if key == "item_id" and wanted is not ITEMS else []
+        if numbered:
+            report.add(
+                "fatal",
+                table.file,
+                f"this looks like a matrix with a column for each item ({numbered[0]} to {numbered[-1]}); "
+                "a row for each user and item is needed",
+                do="make one: " + melting(table, numbered, found.get("user_id") or next(iter(advised), None))
+                + " (where 0 says nothing, put .filter(pl.col('rating') != 0) before .write_csv)",
+            )  # fmt: skip
+            continue
+        guessed = guess(key, wanted.name, [name for name in free if name not in series(free)], beside.columns)
+        advised += [guessed] if guessed else []
+        listed = ", ".join(table.columns[:LISTED])
+        more = f" and {len(table.columns) - LISTED:,} more" if len(table.columns) > LISTED else ""
+        report.add(
+            "fatal",
+            table.file,
+            f"there is no column {key}" + (f"; did you mean '{guessed}'?" if guessed else ""),
+            do=f"name it: {_option(key, guessed or 'NAME', wanted, beside)}; the columns here are: {listed}{more}",
         )
 
 
-def _guess(key: str, free: Sequence[str]) -> str | None:
-    """The column that is probably meant; none that another key of `ALIASES` or `LIKELY` fits better."""
-    for name in free:
-        if _stem(name) in LIKELY.get(key, ()):
-            return name
-    usual = sum((*ALIASES.values(), *(words for other, words in LIKELY.items() if other != key)), ())
-    open_ = [name for name in free if _plain(name) not in usual and _stem(name) not in usual]
-    # An ending that both have in common makes no likeness: track_id is no user_id.
-    stems = {_stem(name): name for name in reversed(open_)}
-    found = nearest(_stem(key), stems)
-    return None if found is None else stems[found]
-
-
-def _stem(name: str) -> str:
-    plain = _plain(name)
-    return plain.removesuffix("id") or plain
+def _option(key: str, name: str, wanted: Wanted, beside: Beside) -> str:
+    """The option that names a column: of one file alone, where others call the items something else."""
+    alone = key == "item_id" and beside.columns and name not in beside.columns and wanted.name in headless.FILES
+    return option({f"{wanted.name}.{key}" if alone else key: name})
 
 
 def _refuse_double_use(table: Table, found: dict[str, str], report: Report) -> None:
@@ -219,7 +214,3 @@ def _refuse_double_use(table: Table, found: dict[str, str], report: Report) -> N
                 column=column,
                 do="give each its own column",
             )
-
-
-def _plain(name: str) -> str:
-    return "".join(letter for letter in name.casefold() if letter not in "_- ")

@@ -7,7 +7,7 @@ files whose rows are numbered as the items are.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tokenize import TokenError
@@ -17,11 +17,13 @@ import polars as pl
 
 from palate.core.errors import ConfigError
 from palate.ingest.catalogue import Catalogue, conform
-from palate.ingest.columns import ColumnNames
+from palate.ingest.columns import refuse_split
 from palate.ingest.events import check_events
+from palate.ingest.headless import refuse_unknown
 from palate.ingest.importing import build_catalogue, cut, import_tables
+from palate.ingest.naming import ColumnNames
 from palate.ingest.report import Report
-from palate.ingest.tables import read_table
+from palate.ingest.tables import parts_of, read_table
 
 INTER = ".inter"
 PARTS = ("train", "valid", "test")
@@ -98,6 +100,7 @@ def import_data(
     valid: Path | None = None,
     test: Path | None = None,
     events: Mapping[str, object] | None = None,
+    no_header: Collection[str] = (),
     strict: bool = False,
     min_user: int = 0,
     min_item: int = 0,
@@ -106,12 +109,13 @@ def import_data(
     """Import files, or a folder of RecBole or MMRec; arguments and errors as in `import_tables`.
 
     Args:
-        interactions: a file, or a folder for `import_folder`, which then brings its own items, knowledge and parts.
+        interactions: a file, or a folder of Parquet parts; or a folder for `import_folder`, which then brings its own
+            items, knowledge and parts.
 
     Raises:
         ConfigError: when a folder is given together with files that are read from it.
     """
-    if not interactions.is_dir():
+    if not interactions.is_dir() or (parts_of(interactions) and not any(interactions.glob(f"*{INTER}"))):
         catalogue, report = import_tables(
             interactions,
             items,
@@ -120,6 +124,7 @@ def import_data(
             valid=valid,
             test=test,
             events=events,
+            no_header=no_header,
             strict=strict,
             min_user=min_user,
             min_item=min_item,
@@ -134,7 +139,14 @@ def import_data(
             do="name the .inter file itself to combine it with other files",
         )
     return import_folder(
-        interactions, columns, events=events, strict=strict, min_user=min_user, min_item=min_item, name=name
+        interactions,
+        columns,
+        events=events,
+        no_header=no_header,
+        strict=strict,
+        min_user=min_user,
+        min_item=min_item,
+        name=name,
     )
 
 
@@ -143,6 +155,7 @@ def import_folder(
     columns: ColumnNames | None = None,
     *,
     events: Mapping[str, object] | None = None,
+    no_header: Collection[str] = (),
     strict: bool = False,
     min_user: int = 0,
     min_item: int = 0,
@@ -163,10 +176,15 @@ def import_folder(
     names = columns or ColumnNames()
     stem, logs = _logs(folder, report)
     beside = {suffix: folder / f"{stem}{suffix}" for suffix in (".item", ".kg", ".link")}
-    tables = {suffix: read_table(path, report) if path.is_file() else None for suffix, path in beside.items()}
-    rows = {split: read_table(path, report) for split, path in logs.items()}
-    if "" not in rows and names.split:
-        report.add("fatal", str(folder), f"the files say the split, and so does the column '{names.split}'")
+    headless = refuse_unknown(no_header)
+    headed = {suffix: name not in headless for suffix, name in ((".item", "items"), (".kg", "knowledge"))}
+    tables = {
+        suffix: read_table(path, report, header=headed.get(suffix, True)) if path.is_file() else None
+        for suffix, path in beside.items()
+    }
+    rows = {split: read_table(path, report, header="interactions" not in headless) for split, path in logs.items()}
+    if "" not in rows:
+        refuse_split(names, str(folder), report)
     features, count = _features(folder, report)
     _note_others(folder, [*logs.values(), *beside.values(), *(file.path for file in features)], stem, report)
     catalogue = build_catalogue(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 import polars as pl
@@ -16,19 +16,23 @@ from palate.ingest.columns import (
     KNOWLEDGE,
     LINKS,
     UNDIVIDED,
-    ColumnNames,
+    Beside,
     Wanted,
+    refuse_split,
     refuse_unused,
     resolve,
 )
 from palate.ingest.decimals import with_points
 from palate.ingest.events import check_events
 from palate.ingest.filters import k_core_of
+from palate.ingest.headless import FILES, refuse_unknown
 from palate.ingest.inspection import Inspection
 from palate.ingest.interactions import Part, read_interactions
 from palate.ingest.media import KINDS, check_media, first_paths, relative_to
+from palate.ingest.naming import ColumnNames
 from palate.ingest.report import Report
 from palate.ingest.tables import ROW, Table, read_table
+from palate.ingest.unread import note_unread
 
 
 def import_tables(
@@ -41,6 +45,7 @@ def import_tables(
     test: Path | None = None,
     links: Path | None = None,
     events: Mapping[str, object] | None = None,
+    no_header: Collection[str] = (),
     strict: bool = False,
     min_user: int = 0,
     min_item: int = 0,
@@ -58,6 +63,8 @@ def import_tables(
         events: of an implicit log: the kinds of event to keep, with weights that rank them. Each (user, item) pair
             keeps the event that weighs most, with the latest time of its chosen events. The weights are not stored:
             all rows count alike in training. None: all kinds are kept, each pair with its latest row.
+        no_header: of interactions, items and knowledge, those whose files have no header line; their columns are
+            column_1, column_2, ….
         strict: refuse to drop any row, and any path that leads to no usable picture or sound.
         min_user: k-core: interactions that each user has at least.
         min_item: k-core: interactions that each item has at least.
@@ -67,20 +74,22 @@ def import_tables(
         The catalogue (not stored yet), and the report of what was noted and dropped.
 
     Raises:
-        ConfigError: for weights of events that are no positive numbers.
+        ConfigError: for weights of events that are no positive numbers, or an unknown word in `no_header`.
         DataError: with the whole report, when something fatal was found or `strict` and a row would be dropped.
     """
     weights = None if events is None else check_events(events)
     report = Report()
     names = columns or ColumnNames()
+    headed = {name: name not in refuse_unknown(no_header) for name in FILES}
     if valid is None and test is None:
-        rows: dict[str, Table | None] | Table | None = read_table(interactions, report)
+        rows: dict[str, Table | None] | Table | None = read_table(interactions, report, header=headed["interactions"])
     else:
         given = {"train": interactions, "valid": valid, "test": test}
-        rows = {split: read_table(path, report) for split, path in given.items() if path is not None}
-        if names.split:
-            report.add("fatal", str(interactions), f"the files say the split, and so does the column '{names.split}'")
-    tables = [None if path is None else read_table(path, report) for path in (items, knowledge, links)]
+        header = headed["interactions"]
+        rows = {split: read_table(path, report, header=header) for split, path in given.items() if path is not None}
+        refuse_split(names, str(interactions), report)
+    others = ((items, headed["items"]), (knowledge, headed["knowledge"]), (links, True))
+    tables = [None if path is None else read_table(path, report, header=header) for path, header in others]
     for path, wanted in ((items, ITEMS), (knowledge, KNOWLEDGE)):
         if path is None:
             refuse_unused(names, wanted, str(interactions), report, but=LINKS.required if links else ())
@@ -94,7 +103,7 @@ def import_tables(
         events=weights,
         strict=strict,
         name=name or interactions.resolve().parent.name or "catalogue",
-        media_root=None if items is None else str(items.resolve().parent),
+        media_root=None if items is None else str((items if items.is_dir() else items.parent).resolve()),
     )
     return cut(catalogue, min_user, min_item, str(interactions), report), report
 
@@ -198,11 +207,18 @@ def _plans(
 ) -> list[dict[str, str] | None]:
     """The columns of each table that has all that it must have, None for the others."""
     headers = [frozenset[str]() if table is None else frozenset(table.columns) for table, _ in tables]
+    met: pl.Series | None = None
     plans: list[dict[str, str] | None] = []
     for index, (table, wanted) in enumerate(tables):
         others = frozenset[str]().union(*headers[:index], *headers[index + 1 :])
-        plan = None if table is None else resolve(table, wanted, names, report, elsewhere=others)
+        beside = Beside(others, met)
+        plan = None if table is None else resolve(table, wanted, names, report, beside=beside)
         plans.append(plan if plan is not None and all(key in plan for key in wanted.required) else None)
+        if table is not None and plans[-1] is not None:
+            left_out = [key for key, own in names.of(wanted.name).items() if not own]
+            note_unread(table, wanted.name, plans[-1], left_out, report)
+        if table is not None and plan is not None and wanted.name == INTERACTIONS.name and "item_id" in plan:
+            met = table.frame[plan["item_id"]]
     return plans
 
 

@@ -112,7 +112,8 @@ def _checked(
         rows.mark(
             ~known.fill_null(True),
             "the item is not in the items file",
-            "add it there, or leave the items file out",
+            _zeros(item_ids.filter(~known.fill_null(True)), items["item_id"])
+            or "add it there, or leave the items file out",
             column=plan["item_id"],
             values=table.frame[plan["item_id"]],
         )
@@ -151,3 +152,22 @@ def _checked(
     if events is not None and "event" in plan:
         good = keep_chosen(rows, good.with_columns(pl.col("event").str.strip_chars()), plan["event"], events)
     return good
+
+
+def _zeros(strangers: pl.Series, known: pl.Series) -> str:
+    """What to do about ids that most items have with more or fewer zeros in front; empty where that is not so."""
+    alone = strangers.unique(maintain_order=True)
+    if alone.is_empty():
+        return ""
+    numbers = alone.filter(alone.str.contains(r"^\d+$"))
+    bare = pl.DataFrame({"bare": known.str.strip_chars_start("0"), "known": known}).unique("bare", keep="first")
+    found = pl.DataFrame({"stranger": numbers, "bare": numbers.str.strip_chars_start("0")}).join(
+        bare, on="bare", maintain_order="left"
+    )
+    if 2 * found.height <= len(alone):
+        return ""
+    stranger, item = found["stranger"][0], found["known"][0]
+    return (
+        f"'{stranger}' here is '{item}' there: without the zeros in front, {found.height:,} of {len(alone):,} ids "
+        "match; write both files with the ids as text (pandas: dtype=str), so that the zeros stay"
+    )

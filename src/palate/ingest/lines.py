@@ -43,10 +43,11 @@ class Layout:
     Args:
         records: how many there are.
         header: first and last-plus-one byte of the first record that is not blank; (0, 0) when all are blank.
-        width: fields of the header.
-        left_out: records that are no rows: the header, blank ones, and those in `ragged`; ascending.
+        width: fields of that record.
+        left_out: records that are no rows: the header, where there is one, blank ones, and those in `ragged`;
+            ascending.
         cut: first and last-plus-one bytes of the records in `left_out`, the header excepted (n × 2).
-        ragged: records with another number of fields than the header.
+        ragged: records with another number of fields than that.
         fields: how many each of those has.
         inner: the record of each line end inside a quoted field; ascending.
     """
@@ -88,7 +89,8 @@ class Layout:
 class _Collector:
     """Takes the records of one block after the other and keeps what is irregular."""
 
-    def __init__(self) -> None:
+    def __init__(self, headed: bool) -> None:
+        self.headed = headed
         self.records = 0
         self.header: tuple[int, int] | None = None
         self.header_record = 0
@@ -122,7 +124,7 @@ class _Collector:
 
     def layout(self, inner: Numbers) -> Layout:
         left_out = _joined(self.left_out)
-        if self.header is not None:
+        if self.headed and self.header is not None:
             left_out = np.sort(np.append(left_out, np.int64(self.header_record)))
         cut = np.concatenate(self.cut) if self.cut else np.zeros((0, 2), dtype=np.int64)
         return Layout(
@@ -137,19 +139,20 @@ class _Collector:
         )
 
 
-def scan(data: Bytes, separator: int, *, quoted: bool) -> Layout:
+def scan(data: Bytes, separator: int, *, quoted: bool, header: bool = True) -> Layout:
     """Find the records of a delimited text.
 
     Args:
         data: the bytes of the file.
         separator: the byte between fields.
         quoted: whether fields may be quoted (RFC 4180); otherwise quote marks are ordinary characters.
+        header: whether the first record is one; otherwise it is a row, and says how many fields a row has.
 
     Raises:
         BrokenQuote: when quote marks do not pair up into quoted fields.
     """
     start = len(BYTE_ORDER_MARK) if data[:3].tobytes() == BYTE_ORDER_MARK else 0
-    collector = _Collector()
+    collector = _Collector(header)
     inner: list[Numbers] = []
     record_start, separators_before, open_quote, opened_at = start, 0, 0, start
     for block_start in range(start, len(data), BLOCK):

@@ -24,8 +24,8 @@ import polars as pl
 from palate.core.errors import DataError
 from palate.core.places import cache_folder
 from palate.ingest.catalogue import Catalogue
-from palate.ingest.columns import ColumnNames
 from palate.ingest.importing import build_catalogue
+from palate.ingest.naming import ColumnNames
 from palate.ingest.report import Report
 from palate.ingest.tables import ROW, Table, read_text
 

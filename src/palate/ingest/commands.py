@@ -1,0 +1,34 @@
+"""Commands that mend a file, written so that they can be pasted into a shell."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+
+
+def python(program: str) -> str:
+    """A command that runs a short program; in double quotes where no sign in it means something to a shell there."""
+    plain = not any(sign in program for sign in '"$`\\!')
+    return f'python -c "{program}"' if plain else f"python -c {shlex.quote(program)}"
+
+
+def through(file: str, command: str, new: str) -> str:
+    """A command that reads a file, unpacked where its name ends in .gz, and writes another one beside it.
+
+    Args:
+        file: the file.
+        command: reads its text from standard input, and writes to standard output.
+        new: the other file's name.
+    """
+    path = Path(file)
+    target = shlex.quote(str(path.with_name(new)))
+    if path.name.lower().endswith(".gz"):
+        return f"gunzip -c {shlex.quote(file)} | {command} > {target}"
+    return f"{command} < {shlex.quote(file)} > {target}"
+
+
+def beside(file: str, addition: str = "", suffix: str | None = None) -> str:
+    """A name for a changed copy of a file: its own without .gz, something added to it, with another suffix."""
+    name = Path(file).name
+    path = Path(name[:-3] if name.lower().endswith(".gz") else name)
+    return f"{path.stem}{addition}{path.suffix if suffix is None else suffix}"
