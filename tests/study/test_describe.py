@@ -118,7 +118,7 @@ def test_the_screen_and_the_json_say_the_same(shop: Path) -> None:
 def test_the_advice_follows_from_what_is_there(shop: Path) -> None:
     advice = "\n".join(describe(shop).advice)
     assert "split: user-time" in advice
-    assert "positives: ratings from 4 (67%" in advice
+    assert "positives: ratings from 4 (67% of them; the default); dislikes: ratings up to 2 (1)" in advice
     assert "image: mostly missing (25%" in advice
     assert "text: items with content but no features: 1;" in advice
     assert "palate encode CAT --modality categories --modality image --modality knowledge" in advice
@@ -144,6 +144,13 @@ def test_counts_that_run_far_are_advised_by_value_and_not_by_bin(tmp_path: Path)
     assert "--positive all, or --positive 18 (59% of the ratings); ratings run to 7,760" in found.advice[1]
     evenly = log(tmp_path / "percent", pairs, rating=[float(2 * percent) for percent in range(41)])
     assert "for example --positive 34 (59% of the ratings); ratings run to 80" in evenly.advice[1]
+
+
+def test_a_mark_among_the_ratings_is_set_apart_and_said(tmp_path: Path) -> None:
+    pairs = [("u", f"i{row}") for row in range(10)]
+    found = log(tmp_path / "books", pairs, rating=[0.0] * 4 + [4.0] * 2 + [5.0] * 3 + [1.0])
+    assert "for example --positive 4 (50% of the ratings);" in found.advice[1]
+    assert "0 (40% of them) may say 'not rated', and is set apart; nothing is a dislike unless" in found.advice[1]
 
 
 def test_data_that_say_less_get_other_advice(tmp_path: Path) -> None:

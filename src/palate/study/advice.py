@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from palate.dataset.labels import advised, option_text, run_far, share_from
+import polars as pl
+
+from palate.dataset.labels import advised, marks_text, option_text, run_far, share_from, usual
 
 if TYPE_CHECKING:
     from palate.study.describe import Description
@@ -38,9 +40,13 @@ def _split(found: Description) -> str:
 def _positive(ratings: Mapping[float, int]) -> str:
     if not ratings:
         return "positives: every interaction, as there are no ratings (the default)"
-    least, greatest = min(ratings), max(ratings)
-    if 4 <= greatest <= 5 and least >= 0:
-        return f"positives: ratings from 4 ({share_from(ratings, 4):.0%} of them; the default)"
+    greatest = max(ratings)
+    if usual(pl.Series(list(ratings))):
+        disliked = sum(count for rating, count in ratings.items() if rating <= 2)
+        return (
+            f"positives: ratings from 4 ({share_from(ratings, 4):.0%} of them; the default); "
+            f"dislikes: ratings up to 2 ({disliked:,})"
+        )
     if len(ratings) == 1:
         return f"positives: every interaction, as all ratings are {greatest:g}; say --positive all"
     example = option_text(ratings, next(word for word in advised(ratings) if word != "all"))
@@ -49,7 +55,12 @@ def _positive(ratings: Mapping[float, int]) -> str:
             f"positives: say what they are: --positive all, or {example}; "
             f"ratings run to {greatest:,.12g}, as counts do and no scale does"
         )
-    return f"positives: say what they are, for example {example}; ratings run to {greatest:,.12g}"
+    unclear = marks_text(ratings)
+    apart = f"; {unclear} may say 'not rated', and is set apart" if unclear else ""
+    return (
+        f"positives: say what they are, for example {example}; ratings run to {greatest:,.12g}{apart}; "
+        "nothing is a dislike unless --dislike says so"
+    )
 
 
 def _core(found: Description) -> str:
