@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta, timezone
 
 import polars as pl
@@ -9,7 +10,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from palate.ingest.cells import is_date, one_unit, parse_ids, parse_ratings, parse_splits, parse_text, parse_times
+from palate.ingest.cells import (
+    Cells,
+    is_date,
+    one_unit,
+    parse_ids,
+    parse_ratings,
+    parse_splits,
+    parse_text,
+    parse_times,
+)
 
 
 def test_ids_are_stripped_text_and_whole_numbers_their_decimal_text() -> None:
@@ -35,13 +45,40 @@ def test_other_types_are_no_ids(column: pl.Series) -> None:
 
 
 def test_ratings_tell_bad_infinite_and_empty_apart() -> None:
-    cells, infinite = parse_ratings(pl.Series(["4", " 3.5 ", "-1e1", "five", "4,5", "NaN", "-inf", "", None]))
-    assert cells.values.to_list() == [4.0, 3.5, -10.0, *[None] * 6]
+    cells, infinite = parse_ratings(pl.Series(["4", " 3.5 ", "-1e1", "five", "4,5", "inf", "-inf", "", None, "NaN"]))
+    assert cells.values.to_list() == [4.0, 3.5, -10.0, *[None] * 7]
     assert infinite.arg_true().to_list() == [5, 6]
     assert (cells.bad & ~infinite).arg_true().to_list() == [3, 4]
-    assert cells.empty.arg_true().to_list() == [7, 8]
+    assert cells.empty.arg_true().to_list() == [7, 8, 9]
     typed, infinite = parse_ratings(pl.Series([4.0, float("nan"), None]))
     assert (typed.values.to_list(), infinite.to_list()) == ([4.0, None, None], [False, True, False])
+
+
+def test_true_and_false_are_ratings_in_words_as_they_are_typed() -> None:
+    cells, _ = parse_ratings(pl.Series(["True", "false", " TRUE ", "4", "yes", "None"]))
+    assert cells.values.to_list() == [1.0, 0.0, 1.0, 4.0, None, None]
+    assert cells.bad.arg_true().to_list() == [4]
+    assert parse_ratings(pl.Series([True, False, None]))[0].values.to_list() == [1.0, 0.0, None]
+
+
+@pytest.mark.parametrize("parse", [parse_ids, parse_times, parse_splits])
+def test_words_for_no_value_are_empty_cells(parse: Callable[[pl.Series], Cells]) -> None:
+    words = ["NA", "N/A", "NULL", "null", "nan", "NaN", "None", "\\N", "<NA>", " NA "]
+    for column in (pl.Series(words), pl.Series(words, dtype=pl.Categorical)):
+        cells = parse(column)
+        assert cells.empty.all()
+        assert not cells.bad.any()
+        assert cells.values.null_count() == len(words)
+    others = ["none", "Nan", "nap", "NAN", "n/a"]
+    assert not parse(pl.Series(others)).empty.any()
+
+
+def test_decimal_ids_are_whole_or_bad() -> None:
+    whole = pl.Series(["1", "98765432109876543210", None]).cast(pl.Decimal(38, 0))
+    assert parse_ids(whole).values.to_list() == ["1", "98765432109876543210", None]
+    cells = parse_ids(pl.Series(["1.00", "2.50", None]).cast(pl.Decimal(10, 2)))
+    assert cells.values.to_list() == ["1", None, None]
+    assert (cells.bad.to_list(), cells.empty.to_list()) == ([False, True, False], [False, False, True])
 
 
 MOMENT = 893269800  # 1998-04-22T18:30:00Z
@@ -67,7 +104,7 @@ MOMENT = 893269800  # 1998-04-22T18:30:00Z
         ("1998-04-22T25:00", None),
         ("22.04.1998", None),
         ("yesterday", None),
-        ("NaN", None),
+        ("inf", None),
         ("99999999999999999999", None),
     ],
 )

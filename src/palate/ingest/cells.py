@@ -15,6 +15,10 @@ SPLITS = {
     "test": "test", "testing": "test", "2": "test",
 }  # fmt: skip
 
+# What programs write where there is no value; exact words, so that few ids are really called so.
+MISSING = ("NA", "N/A", "NULL", "null", "nan", "NaN", "None", "\\N", "<NA>")
+TRUTH = {"true": 1.0, "false": 0.0}
+
 # What a number of each unit counts in a second, and the years in which a time is believed to be of that unit.
 UNITS = (("seconds", 1), ("milliseconds", 10**3), ("microseconds", 10**6), ("nanoseconds", 10**9))
 BELIEVED = (631_152_000, 4_102_444_800)  # 1990 to 2100
@@ -52,11 +56,15 @@ def parse_text(column: pl.Series) -> pl.Series:
 
 
 def parse_ids(column: pl.Series) -> Cells:
-    """Ids as strings without surrounding blanks.
+    """Ids as strings without surrounding blanks; words of `MISSING` are empty.
 
     Whole numbers of any type become their decimal text. Floating-point ids are bad where they are not whole, or too
     large to be exact.
     """
+    if column.dtype.is_decimal():
+        text = column.cast(pl.String).str.replace(r"\.0+$", "")
+        fraction = _true(text.str.contains(".", literal=True))
+        return Cells(text.set(fraction, None), column.is_null(), fraction)
     if column.dtype.is_float():
         whole = _whole(column, EXACT_FLOAT)
         values = column.set(~whole, None).cast(pl.Int64).cast(pl.String)
@@ -66,14 +74,30 @@ def parse_ids(column: pl.Series) -> Cells:
         nothing = column.is_null()
         return Cells(pl.Series(column.name, [None] * len(column), dtype=pl.String), nothing, ~nothing)
     values = column.cast(pl.String).str.strip_chars()
-    empty = _true(values == "") | values.is_null()
+    empty = _empty(values)
     return Cells(values.set(empty, None), empty, _nowhere(column))
 
 
+def missing_words(column: pl.Series) -> pl.Series:
+    """Which cells hold a word of `MISSING`."""
+    if column.dtype.base_type() not in (pl.String, pl.Categorical, pl.Enum):
+        return _nowhere(column)
+    return _true(column.cast(pl.String).str.strip_chars().is_in(MISSING))
+
+
 def parse_ratings(column: pl.Series) -> tuple[Cells, pl.Series]:
-    """Ratings as Float64, and the mask of those that are NaN or infinite (null in the values, not in `bad`)."""
+    """Ratings as Float64, and the mask of those that are NaN or infinite (null in the values, not in `bad`).
+
+    True and false are 1 and 0, whether they are words or typed.
+    """
     raw, empty = _stripped(column)
-    if raw.dtype == pl.String or raw.dtype.is_numeric() or raw.dtype == pl.Boolean:
+    if raw.dtype == pl.String:
+        values = raw.cast(pl.Float64, strict=False)
+        left = (values.is_null() & ~empty).arg_true()
+        if len(left):
+            words = raw.gather(left).str.to_lowercase()
+            values = values.scatter(left, words.replace_strict(TRUTH, default=None, return_dtype=pl.Float64))
+    elif raw.dtype.is_numeric() or raw.dtype == pl.Boolean:
         values = raw.cast(pl.Float64, strict=False)
     else:
         values = pl.Series(column.name, [None] * len(column), dtype=pl.Float64)
@@ -156,8 +180,12 @@ def _stripped(column: pl.Series) -> tuple[pl.Series, pl.Series]:
     if column.dtype != pl.String:
         return column, column.is_null()
     text = column.str.strip_chars()
-    empty = _true(text == "") | text.is_null()
+    empty = _empty(text)
     return text.set(empty, None), empty
+
+
+def _empty(text: pl.Series) -> pl.Series:
+    return text.is_in(["", *MISSING]) | text.is_null()
 
 
 def _whole(column: pl.Series, limit: int) -> pl.Series:
