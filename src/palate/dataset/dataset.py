@@ -21,7 +21,7 @@ from palate.dataset.inputs import ModelInputs, SourceNumbers
 from palate.dataset.labels import check_ratings, holds, labels, resolve
 from palate.dataset.notes import split_notes
 from palate.dataset.settings import Imputation, SplitConfig
-from palate.dataset.splits import PARTS, TRAIN, Part, split_rows, thin_rows
+from palate.dataset.splits import PARTS, TRAIN, Part, split_rows, thin_rows, tied_share
 from palate.dataset.vocabulary import Vocabulary, codes
 from palate.encode.features import Features
 from palate.encode.store import FeatureStore
@@ -130,6 +130,7 @@ class Dataset:
         )
         stays = thin_rows(part, settings.thin, seed=settings.seed)
         positive, disliked = labels(settings, table)
+        tied = 0.0 if timestamps is None else tied_share(pl.Series(user), table["timestamp"])
 
         users, user_row = Vocabulary.permuted("user", sorted_users, settings.seed)
         items, item_row = Vocabulary.permuted("item", sorted_items, settings.seed)
@@ -162,7 +163,7 @@ class Dataset:
             withheld=withheld,
             dislikes=dislikes,
             features=taken,
-            split_notes=tuple(split_notes(settings, part, made["positives"], disliked)),
+            split_notes=tuple(split_notes(settings, part, made["positives"], disliked, tied)),
             split_fingerprint=_fingerprint(settings, users, items, made | further),
         )
 

@@ -8,14 +8,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from palate.dataset.settings import SplitConfig
-from palate.dataset.splits import PARTS, TEST, VALID, Part
+from palate.dataset.splits import PARTS, TEST, VALID, Part, tied_text
 from palate.graph.rows import Rows
 
 FEW_WARM_USERS = 200
+BY_USER_AND_TIME = ("user-time", "latest")
 
 
 def split_notes(
-    settings: SplitConfig, part: Part, positives: Mapping[str, Rows], disliked: NDArray[np.bool_] | None
+    settings: SplitConfig,
+    part: Part,
+    positives: Mapping[str, Rows],
+    disliked: NDArray[np.bool_] | None,
+    tied: float = 0.0,
 ) -> list[str]:
     """Sizes, thresholds, and what makes figures of this split doubtful.
 
@@ -24,6 +29,7 @@ def split_notes(
         part: of each row.
         positives: part → U rows of positive items.
         disliked: which rows are dislikes, or None where nothing can be one.
+        tied: share of the rows whose time another row of the same user has too.
     """
     sizes = {name: int((part == code).sum()) for name, code in PARTS.items()}
     first = f"split {settings.split}: {_listed(sizes)} interactions{_dislikes(settings, disliked)}"
@@ -31,6 +37,8 @@ def split_notes(
     liked = {name: positives[name].size for name in PARTS}
     # Where some are no positives, or the train part is thinned, models learn from these, and are measured on them.
     notes = [first if liked == sizes else f"{first}: {_listed(liked)} positives"]
+    if settings.split in BY_USER_AND_TIME and tied_text(tied):
+        notes.append(tied_text(tied))
     for name, code in (("valid", VALID), ("test", TEST)):
         if not (part == code).any():
             notes.append(f"the {name} part is empty")

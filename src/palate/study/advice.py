@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import polars as pl
 
 from palate.dataset.labels import advised, marks_text, option_text, run_far, share_from, usual
+from palate.dataset.splits import tied_text
 
 if TYPE_CHECKING:
     from palate.study.describe import Description
@@ -19,20 +22,23 @@ CORE_KEEPS = 0.8
 FEW = 5
 
 
-def advise(found: Description, ratings: Mapping[float, int]) -> tuple[str, ...]:
+def advise(found: Description, ratings: Mapping[float, int], folder: Path) -> tuple[str, ...]:
     """One sentence for each decision that the user has to take; nothing is advised that the data cannot do.
 
     Args:
         found: the figures.
         ratings: how often each rating occurs, in no bins.
+        folder: where the catalogue is.
     """
-    return (_split(found), _positive(ratings), _core(found), *_content(found), *_tail(found))
+    return (_split(found), _positive(ratings), _core(found), *_content(found, folder), *_tail(found))
 
 
 def _split(found: Description) -> str:
     if found.interactions and sum(found.splits.values()) == found.interactions:
         return "split: given, as the data say (the default)"
     if found.interactions and found.times == found.interactions:
+        if tied_text(found.tied):
+            return f"split: user-time, as far as times tell interactions apart (the default): {tied_text(found.tied)}"
         return "split: user-time, each user's latest interactions are held out (the default)"
     return "split: random; there are no times, so nothing better can be had (the default)"
 
@@ -56,10 +62,10 @@ def _positive(ratings: Mapping[float, int]) -> str:
             f"ratings run to {greatest:,.12g}, as counts do and no scale does"
         )
     unclear = marks_text(ratings)
-    apart = f"; {unclear} may say 'not rated', and is set apart" if unclear else ""
+    apart = f"; {unclear} may say 'not rated'" if unclear else ""
     return (
         f"positives: say what they are, for example {example}; ratings run to {greatest:,.12g}{apart}; "
-        "nothing is a dislike unless --dislike says so"
+        "no dislikes unless --dislike says so"
     )
 
 
@@ -74,7 +80,7 @@ def _core(found: Description) -> str:
     return f"k-core: better none: {loss}"
 
 
-def _content(found: Description) -> list[str]:
+def _content(found: Description, folder: Path) -> list[str]:
     advice: list[str] = []
     for part in found.coverage:
         if not part.content:
@@ -90,7 +96,9 @@ def _content(found: Description) -> list[str]:
     waiting = [part.modality for part in found.coverage if part.content and part.encoded is None]
     if waiting:
         words = "".join(f" --modality {name}" for name in waiting)
-        advice.append(f"encode what has no features yet ({', '.join(waiting)}): palate encode CAT{words}")
+        advice.append(
+            f"encode what has no features yet ({', '.join(waiting)}): palate encode {shlex.quote(str(folder))}{words}"
+        )
     if not found.coverage:
         advice.append("content: none, so only models that learn from interactions alone apply")
     return advice
