@@ -55,7 +55,7 @@ def parse_times(column: pl.Series) -> Times:
         if len(left):
             numbers, cut = _floored(raw.gather(left).cast(pl.Float64, strict=False))
             values = values.scatter(left, numbers)
-            said += [f"fractions of a second are cut off, in {cut:,} rows"] if cut else []
+            said += ["fractions of a second are cut off"] if cut else []
         left = (values.is_null() & ~empty).arg_true() if raw.dtype == pl.String else left.clear()
         if len(left):
             found = _dated(raw.gather(left))
@@ -108,14 +108,14 @@ def too_small(times: pl.Series, dates: pl.Series) -> bool:
     return len(times) > 0 and not dates.any() and not (times.abs() >= YEAR).any()
 
 
-def _floored(numbers: pl.Series) -> tuple[pl.Series, int]:
-    """Whole numbers below the given ones, and how many had a fraction; none of what is no time in seconds.
+def _floored(numbers: pl.Series) -> tuple[pl.Series, bool]:
+    """Whole numbers below the given ones, and whether some had a fraction; none of what is no time in seconds.
 
     Fractions among small numbers are all there is of their order, so that cutting them off would lose it.
     """
     exact = whole(numbers, 2**63)
     cut = sure(numbers.is_between(-(2**63), 2**63, closed="none") & (numbers.abs() >= YEAR)) & ~exact
-    return numbers.floor().set(~(exact | cut), None).cast(pl.Int64, strict=False), int(cut.sum())
+    return numbers.floor().set(~(exact | cut), None).cast(pl.Int64, strict=False), bool(cut.any())
 
 
 def _dated(text: pl.Series) -> Written:
