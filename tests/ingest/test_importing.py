@@ -117,6 +117,16 @@ def test_strict_refuses_and_names_what_the_default_drops(files: tuple[Path, Path
         assert line in str(caught.value)
 
 
+@pytest.mark.parametrize(("more", "kept"), [("", "the last in the file is kept"), ("time", "the latest is kept")])
+def test_which_of_a_repeated_pair_is_kept_is_said_as_it_is(tmp_path: Path, more: str, kept: str) -> None:
+    times = (",timestamp", ",9000000000", ",1") if more else ("", "", "")
+    path = csv(tmp_path / "a.csv", f"user_id,item_id,rating{times[0]}\na,x,1{times[1]}\na,x,2{times[2]}\n")
+    catalogue, report = import_tables(path)
+    assert catalogue.interactions["rating"].to_list() == [1.0 if more else 2.0]
+    (problem,) = report.of("dropped")
+    assert problem.what.endswith(kept)
+
+
 def test_strict_accepts_clean_files(tmp_path: Path) -> None:
     path = csv(tmp_path / "a.csv", "user_id,item_id\na,x\nb,x\n")
     catalogue, report = import_tables(path, strict=True)

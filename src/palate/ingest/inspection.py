@@ -8,7 +8,7 @@ import polars as pl
 
 from palate.ingest.cells import Cells
 from palate.ingest.ids import checked_ids
-from palate.ingest.report import MAX_EXAMPLES, Example, Report, Severity
+from palate.ingest.report import MAX_EXAMPLES, Example, Report, Severity, named_values
 from palate.ingest.tables import ROW, Table
 
 
@@ -70,9 +70,8 @@ class Inspection:
             return frame
         repeated = frame.filter(again)
         first = repeated.head(MAX_EXAMPLES)
-        shown = first.select(pl.concat_str(*(pl.format("{} '{}'", pl.lit(key), key) for key in keys), separator=", "))
-        places = self.table.places(first[ROW])
-        examples = [Example(place, text) for place, text in zip(places, shown.to_series().to_list(), strict=True)]
+        shown = [named_values(row) for row in first.select(keys).iter_rows(named=True)]
+        examples = [Example(place, text) for place, text in zip(self.table.places(first[ROW]), shown, strict=True)]
         self.report.add(
             "dropped", self.table.file, what, count=repeated.height, examples=examples, unit=self.table.unit
         )

@@ -106,7 +106,8 @@ def _once(
 ) -> pl.DataFrame:
     rows = Inspection(part.table, report)
     if events is None:
-        what = "the same user and item occur in another row; the latest is kept"
+        kept = "the latest" if "timestamp" in frame.columns else "the last in the file"
+        what = f"the same user and item occur in another row; {kept} is kept"
         good = rows.drop_again(frame, again, what, ("user_id", "item_id"))
         if "event" in good.columns:
             note_kinds(rows, good, part.plan["event"])
