@@ -68,13 +68,6 @@ def parse_ids(column: pl.Series) -> Cells:
     return Cells(values.set(empty, None), empty, _nowhere(column))
 
 
-def missing_words(column: pl.Series) -> pl.Series:
-    """Which cells hold a word of `MISSING`."""
-    if column.dtype.base_type() not in (pl.String, pl.Categorical, pl.Enum):
-        return _nowhere(column)
-    return sure(column.cast(pl.String).str.strip_chars().is_in(MISSING))
-
-
 def parse_ratings(column: pl.Series) -> tuple[Cells, pl.Series]:
     """Ratings as Float64, and the mask of those that are NaN or infinite (null in the values, not in `bad`).
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from palate.ingest.cells import missing_words, parse_ids
+from palate.ingest.cells import MISSING, parse_ids
 
 if TYPE_CHECKING:
     from palate.ingest.inspection import Inspection
@@ -18,13 +18,14 @@ DECIMAL = r"^-?\d+\.0+$"
 WHOLE = r"^-?\d+$"
 # As spreadsheets write long numbers; a hash such as 12e5 has no sign.
 SCIENTIFIC = r"^[+-]?\d([.,]\d+)?[eE]\+\d+$"
+UNUSUAL = r"^[+-]?\d+(\.0+$|[.,]?\d*[eE]\+)"
 
 
 def checked_ids(rows: Inspection, column: str) -> pl.Series:
     """The ids of the file's column, null in the rows that are marked."""
     raw = rows.table.frame[column]
     cells = parse_ids(raw)
-    words = missing_words(raw)
+    words = _words(raw, cells.empty)
     rows.mark(cells.empty & ~words, "the cell is empty", "fill it in", column=column)
     rows.mark(
         words,
@@ -43,17 +44,23 @@ def checked_ids(rows: Inspection, column: str) -> pl.Series:
     if raw.dtype == pl.String:
         stripped = (raw != cells.values).fill_null(False) & ~cells.empty
         rows.note(stripped, "blanks around the id were removed", "", column=column, values=raw)
-        _note_rounded(rows, column, cells.values)
-        return _whole(rows, column, cells.values)
+        # One search for what hardly any ids are, before each of them is looked at.
+        if cells.values.str.contains(UNUSUAL).any():
+            _note_rounded(rows, column, cells.values)
+            return _whole(rows, column, cells.values)
     if (raw.dtype.is_float() or raw.dtype.is_decimal()) and cells.values.null_count() < len(raw):
         rows.report.add("note", rows.table.file, "decimal ids were read as whole numbers", column=column)
     return cells.values
 
 
+def _words(raw: pl.Series, empty: pl.Series) -> pl.Series:
+    """Which of the empty cells say so in a word of `MISSING`."""
+    places = empty.arg_true()
+    words = raw.gather(places).cast(pl.String).str.strip_chars().is_in(MISSING).fill_null(False)
+    return pl.repeat(False, len(raw), dtype=pl.Boolean, eager=True).scatter(places, words)
+
+
 def _note_rounded(rows: Inspection, column: str, ids: pl.Series) -> None:
-    signed = ids.str.contains("+", literal=True).fill_null(False)
-    if not signed.any():
-        return
     rounded = ids.str.contains(SCIENTIFIC).fill_null(False)
     different = ids.filter(rounded).n_unique()
     rows.note(
