@@ -68,8 +68,8 @@ def test_what_cannot_be_read_stays_as_it_is_without_a_word(cell: str) -> None:
 
 
 def test_cells_that_cannot_be_read_among_lists_are_counted() -> None:
-    made, said = read("['A', 'B']", "['C']", "['D", "[E]", None)
-    assert made == ["A|B", "C", "['D", "[E]", None]
+    made, said = read("[]", "['A', 'B']", "['C']", "['D", "[E]", None)
+    assert made == [None, "A|B", "C", "['D", "[E]", None]
     assert "'['A', 'B']' as A|B; 1 that cannot be read stay as they are" in said[0]
 
 

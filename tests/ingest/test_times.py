@@ -149,7 +149,9 @@ def test_dates_that_no_row_decides_are_refused_in_clear_words(tmp_path: Path, ce
     read = parse_times(pl.Series(cells))
     assert read.undecided.all()
     assert read.bad.all()
-    with pytest.raises(DataError, match="no row says whether the day or the month comes first: 2 rows") as caught:
+    with pytest.raises(
+        DataError, match="the rows do not say whether the day or the month comes first: 2 rows"
+    ) as caught:
         log(tmp_path, cells)
     assert "1998-04-22" in str(caught.value)
 

@@ -24,6 +24,7 @@ NAMED = (
     r"(?: (?P<zone>[+-]\d{4}|UTC|GMT))? (?P<year>\d{4})$"
 )
 MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+DATE = (("year", 4), ("month", 2), ("day", 2))
 NO_ZONE = {"z": "Z", "UTC": "Z", "GMT": "Z"}
 
 
@@ -91,9 +92,6 @@ def seconds(moments: pl.Series) -> pl.Series:
     """Whole seconds since 1970; floored, not truncated, so that times before 1970 keep their order."""
     microseconds = moments.dt.epoch("us")
     return microseconds // 1_000_000
-
-
-DATE = (("year", 4), ("month", 2), ("day", 2))
 
 
 def _time_of_day() -> pl.Expr:

@@ -75,7 +75,9 @@ def _times(rows: Inspection, column: str) -> dict[str, pl.Series | None]:
         "write whole seconds since 1970, or ISO 8601 such as 1998-04-22T18:30:00Z; "
         "to go without times: --columns \"timestamp=''\""
     )
-    rows.mark(cells.undecided, "no row says whether the day or the month comes first", do, column=column, values=raw)
+    rows.mark(
+        cells.undecided, "the rows do not say whether the day or the month comes first", do, column=column, values=raw
+    )
     known = Cells(cells.values, cells.empty, cells.bad & ~cells.undecided)
     values = rows.parsed(column, known, "timestamp", "not a time", do)
     return {} if values is None else {"timestamp": values, DATES: cells.dates}

@@ -73,11 +73,13 @@ def _joined(table: Table, name: str, report: Report) -> pl.Series | None:
     words = pl.Series([JOINT.join(part) or None for part in parts if part is not None], dtype=pl.String)
     mask = column.is_in(known.implode()).fill_null(False)
     left = int((like & ~mask).sum())
-    first = shorten(words[0] or "an empty cell")
+    # An empty list shows nothing.
+    place = words.is_not_null().arg_max() or 0
+    example = f"'{shorten(known[place])}' as {shorten(words[place] or 'an empty cell')}"
     report.add(
         "note",
         table.file,
-        f"lists written as text are read as their parts, '{shorten(known[0])}' as {first}"
+        f"lists written as text are read as their parts, {example}"
         + (f"; {left:,} that cannot be read stay as they are" if left else ""),
         column=name,
         count=int(mask.sum()),
