@@ -294,7 +294,9 @@ def test_notes_tell_parts_and_missing_modalities() -> None:
     sizes = ", ".join(f"{part} {data.seen[part].size}" for part in PARTS)
     liked = ", ".join(f"{part} {data.positives[part].size}" for part in PARTS)
     assert liked != sizes
-    first = f"split random: {sizes} interactions; positive=4.0: {liked} positives"
+    low = int((data.catalogue.interactions["rating"] <= 2).sum())
+    said = f"{sizes} interactions, {low} of them dislikes (rated 2 or less); positive=4.0"
+    first = f"split random: {said}: {liked} positives"
     assert data.notes == (first, "text: 1 of 25 items lack it")
     every = worlds.dataset(split="random", positive="all")
     assert every.notes[0] == f"split random: {sizes} interactions; positive=all"

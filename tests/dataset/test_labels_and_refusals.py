@@ -10,7 +10,7 @@ import pytest
 import worlds
 from dataset.pairs import PARTS, pairs, pairs_where
 from palate.core.errors import ConfigError, DataError
-from palate.dataset.labels import labels, resolve, run_far
+from palate.dataset.labels import labels, marks, resolve, run_far
 from palate.dataset.settings import SplitConfig
 from palate.ingest.catalogue import Catalogue
 
@@ -185,3 +185,79 @@ def test_counts_are_told_from_scales_by_how_far_they_run() -> None:
     assert not run_far({1.0: 60, 30.0: 40})
     assert not run_far({float(percent): 1 for percent in range(101)})
     assert not run_far({-200.0: 1, 0.0: 5, 200.0: 1})
+
+
+def rows_rated(ratings: dict[float, int]) -> pl.DataFrame:
+    """A log with each rating as often as said, by users of four ratings."""
+    given = [rating for rating, count in ratings.items() for _ in range(count)]
+    users, items = ([f"{kind}{number}" for number in range(len(given))] for kind in "ui")
+    rows = {"user_id": [users[number // 4] for number in range(len(given))], "item_id": items, "rating": given}
+    return worlds.catalogue(pl.DataFrame(rows, strict=False), items=len(given)).interactions
+
+
+GOODREADS = {0.0: 30, 1.0: 2, 2.0: 4, 3.0: 14, 4.0: 25, 5.0: 25}
+
+
+def test_a_zero_below_whole_stars_is_no_dislike_without_a_word() -> None:
+    """On Goodreads and Food.com it says "not rated"; CRMMAN would learn that these users dislike what they read."""
+    table = rows_rated(GOODREADS)
+    with pytest.raises(ConfigError, match=r"run from 0 to 5; .*: 0 \(30% of them\) may say 'not rated'") as caught:
+        resolve(SplitConfig(), table)
+    assert "say it: --positive 4 (50% of the ratings), or --positive all" in caught.value.do
+    assert "unless --dislike says so" in caught.value.do
+    liked, disliked = labels(resolve(SplitConfig(positive=4), table), table)
+    assert (int(liked.sum()), disliked) == (50, None)
+    _, disliked = labels(resolve(SplitConfig(positive=4, dislike=2), table), table)
+    assert disliked is not None, "where somebody says that 0 is a rating"
+    assert int(disliked.sum()) == 36
+
+
+@pytest.mark.parametrize(
+    ("ratings", "dislikes"),
+    [
+        ({1.0: 1, 3.0: 1, 5.0: 2}, 1),
+        ({0.5: 1, 3.0: 1, 4.5: 2}, 1),
+        ({0.0: 1, 0.5: 1, 1.0: 1, 4.5: 2}, 3),
+        ({0.0: 1, 0.13: 1, 4.9: 2}, 2),
+    ],
+)
+def test_a_scale_that_goes_down_to_its_zero_has_the_usual_thresholds(ratings: dict[float, int], dislikes: int) -> None:
+    table = rows_rated(ratings)
+    settings = resolve(SplitConfig(), table)
+    _, disliked = labels(settings, table)
+    assert (settings.positive, settings.dislike) == (4, 2)
+    assert disliked is not None
+    assert int(disliked.sum()) == dislikes
+
+
+def test_half_stars_that_stop_at_one_leave_the_zero_in_doubt() -> None:
+    with pytest.raises(ConfigError, match="may say 'not rated'"):
+        resolve(SplitConfig(), rows_rated({0.0: 3, 1.0: 1, 1.5: 1, 4.5: 2, 5.0: 3}))
+
+
+def test_where_positives_have_a_threshold_and_dislikes_none_the_notes_say_so() -> None:
+    assert " interactions, none of them a dislike; positive=8.0" in worlds.dataset(rated(1, 10), positive=8).notes[0]
+    assert "dislike" not in worlds.dataset(positive="all").notes[0]
+
+
+@pytest.mark.parametrize(
+    ("ratings", "apart", "advised"),
+    [
+        ({0.0: 716, 1.0: 20, 5.0: 51, 6.0: 37, 7.0: 76, 8.0: 104, 9.0: 67, 10.0: 79}, (0,), "--positive 8"),
+        ({-1.0: 20, 1.0: 1, 5.0: 5, 6.0: 9, 7.0: 18, 8.0: 21, 9.0: 16, 10.0: 12}, (-1,), "--positive 8"),
+        ({-1.0: 5, 0.0: 9, 1.0: 2, 4.0: 3, 5.0: 3}, (-1, 0), "--positive 4"),
+        ({-1.0: 5, 0.0: 2, 1.0: 9}, (), "--positive 1"),
+        ({0.0: 3, 1.0: 2, 5.0: 2, 9.0: 1}, (), "--positive 5"),
+        ({-5.0: 3, -1.0: 9, 0.0: 2, 6.0: 9}, (), "--positive 0"),
+        ({0.0: 900, 1.0: 80, 2.0: 9, 7760.0: 1}, (), "--positive all"),
+    ],
+)
+def test_a_mark_among_ratings_is_set_apart_before_anything_is_advised(
+    ratings: dict[float, int], apart: tuple[float, ...], advised: str
+) -> None:
+    """Book-Crossing's 0 says "implicit", and −1 among anime "watched": half of all rows would be from 1."""
+    assert marks(ratings) == apart
+    with pytest.raises(ConfigError) as caught:
+        resolve(SplitConfig(), rows_rated(ratings))
+    assert f"say it: {advised}" in caught.value.do
+    assert ("may say 'not rated'" in caught.value.what) == bool(apart)

@@ -5,14 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+import worlds
 from palate.core.errors import DataError
 from palate.dataset.settings import Split
-from palate.dataset.splits import TEST, TRAIN, VALID, Part, split_rows, thin_rows
+from palate.dataset.splits import TEST, TRAIN, VALID, Part, split_rows, thin_rows, tied_share
 
 
 @dataclass(frozen=True)
@@ -203,3 +205,20 @@ def test_thinner_keeps_a_part_of_what_less_thin_keeps() -> None:
     tenth, half = thin_rows(part, 0.1, seed=4), thin_rows(part, 0.5, seed=4)
     assert (half | ~tenth).all()
     assert not np.array_equal(half, thin_rows(part, 0.5, seed=5))
+
+
+@given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3))))
+def test_tied_rows_are_those_with_a_twin(rows: list[tuple[int, int]]) -> None:
+    frame = pl.DataFrame(rows, schema=["user", "time"], orient="row", schema_overrides={"user": pl.Int64})
+    expected = sum(rows.count(row) > 1 for row in rows) / max(len(rows), 1)
+    assert tied_share(frame["user"], frame["time"].cast(pl.Int64)) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("split", ["user-time", "latest"])
+def test_ties_of_time_are_in_the_notes_where_they_decide_the_split(split: str) -> None:
+    rows = worlds.interactions().with_columns(timestamp=pl.int_range(pl.len()) // 4)
+    said = "share their time with another of the same user, and their order is drawn at random"
+    assert any(said in note for note in worlds.dataset(worlds.catalogue(rows), split=split).notes)
+    assert not any(said in note for note in worlds.dataset(worlds.catalogue(rows), split="random").notes)
+    apart = worlds.catalogue(rows.with_columns(timestamp=pl.int_range(pl.len())))
+    assert not any(said in note for note in worlds.dataset(apart, split=split).notes)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shlex
 from pathlib import Path
 
 import polars as pl
@@ -10,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from palate.core.config import read_assignments
 from palate.core.errors import ConfigError, DataError
 from palate.ingest.events import check_events, is_opposite, strongest
 from palate.ingest.importing import import_tables
@@ -62,11 +64,26 @@ def test_kinds_that_nobody_chose_are_listed_and_the_opposite_of_taking_is_warned
     ((what, do),) = kinds(tmp_path, "view", "view", "view", "buy", "buy", "return", "")
     assert what.startswith("kinds of event count all alike: view (3), buy (2), (empty) (1), return (1)")
     assert "WARNING: return (1) too, though the name says the opposite" in what
-    assert do.endswith("--events view=1,buy=2")
+    assert do.endswith("--events view=1,buy=2; kinds that are not named are left out")
     ((what, _),) = kinds(tmp_path, "view", "buy")
     assert "WARNING" not in what
     assert kinds(tmp_path, "view", "view") == []
     assert "refund (1) too" in kinds(tmp_path, "refund")[0][0]
+
+
+def test_the_example_names_every_kind_and_can_be_pasted(tmp_path: Path) -> None:
+    names = ["view", "add to cart", "buy", "like", "it's"]
+    ((_, do),) = kinds(tmp_path, *(name for place, name in enumerate(names) for _ in range(len(names) - place)))
+    assert "order them as they matter" in do
+    assert "not named" not in do
+    option = shlex.split(do.partition("matter: ")[2])
+    chosen = read_assignments(option[1].split(","), option[0])
+    assert list(chosen) == names
+    _, report = import_tables(tmp_path / "log.csv", events=chosen)
+    assert not any("left out" in problem.what for problem in report.problems)
+    ((_, do),) = kinds(tmp_path, *(f"kind {number}" for number in range(9)))
+    assert do.count("=") == 8
+    assert do.endswith("; kinds that are not named are left out")
 
 
 def test_what_is_listed_of_kinds_are_the_rows_that_stay(tmp_path: Path) -> None:

@@ -113,7 +113,7 @@ def test_a_core_of_the_items_keeps_their_own_rows(tmp_path: Path) -> None:
     assert FeatureStore(stored.folder).load("image", ["2", "0"]).matrix[:, 0].tolist() == [3.0, 1.0]
 
 
-@pytest.mark.parametrize("item", ["3", "007", "B00X", "-1", "1.0"])
+@pytest.mark.parametrize("item", ["3", "007", "B00X", "-1", "1.5"])
 def test_an_item_that_is_no_row_number_is_fatal(tmp_path: Path, item: str) -> None:
     folder = folder_of(tmp_path / "baby", {"baby.inter": f"userID\titemID\n0\t{item}\n1\t0\n"})
     np.save(folder / "image_feat.npy", numbered(3))

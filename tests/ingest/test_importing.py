@@ -93,8 +93,7 @@ def test_every_bad_row_is_reported_on_its_line(files: tuple[Path, Path, Path]) -
         ("interactions", "userId", "the cell is empty"): [7],
         ("interactions", "movieId", "the cell is empty"): [8],
         ("interactions", "movieId", "the item is not in the items file"): [6, 20],
-        ("interactions", "rating", "the rating is not finite"): [4],
-        ("interactions", "rating", "the rating is empty"): [18],
+        ("interactions", "rating", "the rating is empty"): [4, 18],
         ("interactions", "rating", "not a number"): [3, 20],
         ("interactions", "ts", "not a time"): [9],
         ("interactions", "split", "not a split"): [10],
@@ -118,6 +117,16 @@ def test_strict_refuses_and_names_what_the_default_drops(files: tuple[Path, Path
         assert line in str(caught.value)
 
 
+@pytest.mark.parametrize(("more", "kept"), [("", "the last in the file is kept"), ("time", "the latest is kept")])
+def test_which_of_a_repeated_pair_is_kept_is_said_as_it_is(tmp_path: Path, more: str, kept: str) -> None:
+    times = (",timestamp", ",9000000000", ",1") if more else ("", "", "")
+    path = csv(tmp_path / "a.csv", f"user_id,item_id,rating{times[0]}\na,x,1{times[1]}\na,x,2{times[2]}\n")
+    catalogue, report = import_tables(path)
+    assert catalogue.interactions["rating"].to_list() == [1.0 if more else 2.0]
+    (problem,) = report.of("dropped")
+    assert problem.what.endswith(kept)
+
+
 def test_strict_accepts_clean_files(tmp_path: Path) -> None:
     path = csv(tmp_path / "a.csv", "user_id,item_id\na,x\nb,x\n")
     catalogue, report = import_tables(path, strict=True)
@@ -135,7 +144,7 @@ def test_problems_of_all_files_are_in_one_error(tmp_path: Path) -> None:
 
 
 def test_no_row_left_is_fatal(tmp_path: Path) -> None:
-    interactions = csv(tmp_path / "a.csv", "user_id,item_id\na,1.0\n")
+    interactions = csv(tmp_path / "a.csv", "user_id,item_id\na,1.0\na,b\n")
     items = csv(tmp_path / "i.csv", "item_id\n1\n")
     with pytest.raises(DataError, match="no row is left") as caught:
         import_tables(interactions, items)

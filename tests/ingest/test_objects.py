@@ -71,16 +71,16 @@ def test_a_table_of_json_lines_is_checked_like_csv_with_true_line_numbers(tmp_pa
         "{broken\n"
         '{"user": 8, "item": 1, "rating": "five"}\n'
         '{"user": 8, "item": 2, "rating": NaN}\n'
-        '{"user": 9, "item": 1.0, "rating": 2.5}\n',
+        '{"user": 9, "item": 1.5, "rating": 2.5}\n',
         encoding="utf-8-sig",
     )
     catalogue, report = import_tables(path)
     assert catalogue.interactions.select("user_id", "item_id", "rating").rows() == [
         ("007", "1", 5.0),
-        ("9", "1.0", 2.5),
+        ("9", "1.5", 2.5),
     ]
     places = {problem.what: [example.place for example in problem.examples] for problem in report.of("dropped")}
-    assert places == {"not readable JSON": [3], "not a number": [4], "the rating is not finite": [5]}
+    assert places == {"not readable JSON": [3], "not a number": [4], "the rating is empty": [5]}
     assert {problem.unit for problem in report.of("dropped")} == {"line"}
     assert report.rows[str(path)] == (5, 2)
     assert any("nested" in problem.what and problem.column == "more" for problem in report.of("note"))

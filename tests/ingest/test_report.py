@@ -7,7 +7,7 @@ import json
 import pytest
 
 from palate.core.errors import DataError
-from palate.ingest.report import Example, Report
+from palate.ingest.report import Example, Report, named_values
 
 
 def test_problems_of_one_kind_are_one_entry_with_the_full_count_and_five_examples() -> None:
@@ -51,6 +51,12 @@ def test_long_and_multi_line_values_take_one_short_line() -> None:
     (problem,) = report.problems
     assert len(problem.examples[0].value) <= 60
     assert "\n" not in problem.examples[0].value
+
+
+def test_of_several_values_the_longest_are_cut_and_none_is_lost() -> None:
+    assert named_values({"user_id": "a" * 200, "item_id": "B00X"}) == f"user_id '{'a' * 33}…', item_id 'B00X'"
+    assert len(named_values({"user_id": "a" * 36, "item_id": "b" * 36})) == 60
+    assert named_values({"user_id": "ann", "item_id": "x"}) == "user_id 'ann', item_id 'x'"
 
 
 def test_as_dict_is_json_with_the_same_facts() -> None:

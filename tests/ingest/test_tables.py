@@ -154,7 +154,7 @@ def test_bytes_in_parquet_that_are_text_are_read_as_text(tmp_path: Path) -> None
 
 
 def test_lists_in_parquet_are_joined_as_in_json_lines(tmp_path: Path) -> None:
-    cells = {"tags": [["x", None, "y z"], [], None]}
+    cells = {"tags": [["x", None, "y z"], [], None], "years": [[1990, 2001], [7], []]}
     pl.DataFrame(cells).write_parquet(tmp_path / "a.parquet")
     (tmp_path / "a.jsonl").write_text(
         "".join(json.dumps({name: of[n] for name, of in cells.items()}) + "\n" for n in range(3))
@@ -163,7 +163,8 @@ def test_lists_in_parquet_are_joined_as_in_json_lines(tmp_path: Path) -> None:
     assert found[0] is not None
     assert found[1] is not None
     assert found[0].frame["tags"].to_list() == ["x|y z", None, None]
-    assert found[0].frame["tags"].to_list() == found[1].frame["tags"].to_list()
+    assert found[0].frame["years"].to_list() == ["1990|2001", "7", None]
+    assert found[0].frame.equals(found[1].frame)
 
 
 def test_names_with_glob_characters_are_plain_names(tmp_path: Path) -> None:

@@ -108,7 +108,7 @@ def test_the_screen_and_the_json_say_the_same(shop: Path) -> None:
     text = found.text()
     for part in ("corner shop: 2 users, 4 items (2 that nobody met)", "density 37.5000%", "1971-02-05 to 1971-05-16"):
         assert part in text
-    assert max(map(len, text.splitlines())) < 160
+    assert max(map(len, text.replace(str(shop), "CAT").splitlines())) < 160
     plain = json.loads(json.dumps(found.as_dict(), allow_nan=False))
     assert plain["core"] == {"interactions": 0, "users": 0, "items": 0}
     assert plain["item_activity"]["most"] == 2
@@ -118,10 +118,10 @@ def test_the_screen_and_the_json_say_the_same(shop: Path) -> None:
 def test_the_advice_follows_from_what_is_there(shop: Path) -> None:
     advice = "\n".join(describe(shop).advice)
     assert "split: user-time" in advice
-    assert "positives: ratings from 4 (67%" in advice
+    assert "positives: ratings from 4 (67% of them; the default); dislikes: ratings up to 2 (1)" in advice
     assert "image: mostly missing (25%" in advice
     assert "text: items with content but no features: 1;" in advice
-    assert "palate encode CAT --modality categories --modality image --modality knowledge" in advice
+    assert f"palate encode {shop} --modality categories --modality image --modality knowledge" in advice
     assert "nobody met 50% of them" in advice
 
 
@@ -144,6 +144,13 @@ def test_counts_that_run_far_are_advised_by_value_and_not_by_bin(tmp_path: Path)
     assert "--positive all, or --positive 18 (59% of the ratings); ratings run to 7,760" in found.advice[1]
     evenly = log(tmp_path / "percent", pairs, rating=[float(2 * percent) for percent in range(41)])
     assert "for example --positive 34 (59% of the ratings); ratings run to 80" in evenly.advice[1]
+
+
+def test_a_mark_among_the_ratings_is_set_apart_and_said(tmp_path: Path) -> None:
+    pairs = [("u", f"i{row}") for row in range(10)]
+    found = log(tmp_path / "books", pairs, rating=[0.0] * 4 + [4.0] * 2 + [5.0] * 3 + [1.0])
+    assert "for example --positive 4 (50% of the ratings);" in found.advice[1]
+    assert "0 (40% of them) may say 'not rated'; no dislikes unless" in found.advice[1]
 
 
 def test_data_that_say_less_get_other_advice(tmp_path: Path) -> None:
@@ -183,6 +190,22 @@ def test_times_that_are_no_seconds_have_no_days(tmp_path: Path, times: list[int]
     found = log(tmp_path / "c", [("a", "x"), ("b", "x")], timestamp=times)
     assert found.days is None
     assert "an order, but no seconds" in found.text()
+
+
+def test_times_of_days_promise_no_latest_interaction(tmp_path: Path) -> None:
+    """Two of a's five share a day, b's one and only is nobody's twin: 2 of 6, and 0 of 6 without."""
+    pairs = [("a", f"i{row}") for row in range(5)] + [("b", "i0")]
+    found = log(
+        tmp_path / "days", pairs, timestamp=[400 * DAY, 400 * DAY, *(day * DAY for day in (401, 402, 403, 400))]
+    )
+    assert found.tied == 2 / 6
+    said = "33% of the interactions share their time with another of the same user, and their order is drawn at random"
+    assert f"times: {said}" in found.text()
+    assert said in found.advice[0]
+    assert "latest" not in found.advice[0]
+    found = log(tmp_path / "seconds", pairs, timestamp=[400 * DAY + row for row in range(6)])
+    assert found.tied == 0
+    assert "each user's latest interactions are held out" in found.advice[0]
 
 
 def test_features_that_do_not_fit_are_a_note_and_not_counted(shop: Path) -> None:

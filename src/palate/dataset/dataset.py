@@ -19,8 +19,9 @@ from palate.core.seeds import numpy_generator
 from palate.dataset.imputation import Filling, choices, impute
 from palate.dataset.inputs import ModelInputs, SourceNumbers
 from palate.dataset.labels import check_ratings, holds, labels, resolve
+from palate.dataset.notes import split_notes
 from palate.dataset.settings import Imputation, SplitConfig
-from palate.dataset.splits import PARTS, TEST, TRAIN, VALID, Part, split_rows, thin_rows
+from palate.dataset.splits import PARTS, TRAIN, Part, split_rows, thin_rows, tied_share
 from palate.dataset.vocabulary import Vocabulary, codes
 from palate.encode.features import Features
 from palate.encode.store import FeatureStore
@@ -32,7 +33,6 @@ from palate.ingest.knowledge import item_neighbours
 HeldOut = Literal["valid", "test"]
 Mask = Literal["train", "train+valid"]
 Order = Literal["ids", "items", "interactions"]
-FEW_WARM_USERS = 200
 
 
 @dataclass(frozen=True, eq=False)
@@ -130,6 +130,7 @@ class Dataset:
         )
         stays = thin_rows(part, settings.thin, seed=settings.seed)
         positive, disliked = labels(settings, table)
+        tied = 0.0 if timestamps is None else tied_share(pl.Series(user), table["timestamp"])
 
         users, user_row = Vocabulary.permuted("user", sorted_users, settings.seed)
         items, item_row = Vocabulary.permuted("item", sorted_items, settings.seed)
@@ -162,7 +163,7 @@ class Dataset:
             withheld=withheld,
             dislikes=dislikes,
             features=taken,
-            split_notes=tuple(_notes(settings, part, made["positives"])),
+            split_notes=tuple(split_notes(settings, part, made["positives"], disliked, tied)),
             split_fingerprint=_fingerprint(settings, users, items, made | further),
         )
 
@@ -358,29 +359,6 @@ def _source_rows(source: pl.Series, sorted_items: pl.Series) -> IntArray:
     rows = np.empty(len(place), dtype=np.int64)
     rows[place] = np.arange(len(place))
     return rows
-
-
-def _notes(settings: SplitConfig, part: Part, positives: dict[str, Rows]) -> list[str]:
-    sizes = {name: int((part == code).sum()) for name, code in PARTS.items()}
-    first = f"split {settings.split}: {_listed(sizes)} interactions; positive={settings.positive}"
-    liked = {name: positives[name].size for name in PARTS}
-    # Where some are no positives, or the train part is thinned, models learn from these, and are measured on them.
-    notes = [first if liked == sizes else f"{first}: {_listed(liked)} positives"]
-    for name, code in (("valid", VALID), ("test", TEST)):
-        if not (part == code).any():
-            notes.append(f"the {name} part is empty")
-            continue
-        held_out = positives[name].lengths > 0
-        warm = int((held_out & (positives["train"].lengths > 0)).sum())
-        if settings.split == "time":
-            notes.append(f"{warm:,} of {int(held_out.sum()):,} {name} users have train interactions")
-            if warm < FEW_WARM_USERS:
-                notes.append(f"WARNING: {warm} warm {name} users are few; figures will be noisy (try split=user-time)")
-    return notes
-
-
-def _listed(sizes: Mapping[str, int]) -> str:
-    return ", ".join(f"{name} {size:,}" for name, size in sizes.items())
 
 
 def _fingerprint(

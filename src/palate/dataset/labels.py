@@ -14,6 +14,9 @@ from palate.dataset.settings import SplitConfig
 # Values above both this and this many times their median are counts of something, no scale.
 FAR = 100
 FAR_MEDIANS = 10
+# What data say where somebody did not rate, and how many times the next rating's count gives that away.
+MARKS = (-1.0, 0.0)
+APART = 3
 
 
 def holds(table: pl.DataFrame, column: str) -> bool:
@@ -33,6 +36,49 @@ def check_ratings(table: pl.DataFrame) -> None:
             f"{wrong:,} interactions have no rating, or one that is not finite, and the others do",
             do="drop these rows, as 'palate data import' does",
         )
+
+
+def usual(ratings: pl.Series) -> bool:
+    """Whether these are a scale up to 5 on which 4 is a positive and 2 a dislike without a word.
+
+    A 0 below whole stars is "not rated" in most data and a rating in others, so that somebody must say; on a scale
+    that has something between 0 and 1 it is a rating.
+
+    Args:
+        ratings: all of them, or each that occurs once.
+    """
+    if not len(ratings):
+        return False
+    least, greatest = float(ratings.min()), float(ratings.max())  # pyright: ignore[reportArgumentType]
+    unclear = least == 0 and not ratings.is_between(0, 1, closed="none").any()
+    return 4 <= greatest <= 5 and least >= 0 and not unclear
+
+
+def marks(ratings: Mapping[float, int]) -> tuple[float, ...]:
+    """The values that lie apart from the ratings and may say "not rated".
+
+    These are a −1 where nothing else is negative, and a 0 where 1 comes next, on a scale up to 5 or given far more
+    often than that 1.
+
+    Args:
+        ratings: rating → how often it was given.
+    """
+    found: list[float] = []
+    if run_far(ratings):
+        return ()
+    for mark in MARKS:
+        others = [rating for rating in ratings if rating not in (mark, *found)]
+        if mark not in ratings or not others or min(others) < mark + 1 or max(others) < 3:
+            continue
+        if mark < 0 or 4 <= max(others) <= 5 or ratings[mark] > APART * ratings[min(others)]:
+            found.append(mark)
+    return tuple(found)
+
+
+def marks_text(ratings: Mapping[float, int]) -> str:
+    """The marks with the share that each has, as "0 (31% of them)"; empty where there are none."""
+    total = sum(ratings.values())
+    return " and ".join(f"{mark:g} ({ratings[mark] / total:.0%} of them)" for mark in marks(ratings))
 
 
 def upper(ratings: Mapping[float, int]) -> float:
@@ -75,12 +121,16 @@ def number_text(value: float) -> str:
 def advised(ratings: Mapping[float, int]) -> tuple[str, ...]:
     """What `--positive` may be, the best first: "all", or a rating from which at most 60 % lie where one leaves some.
 
+    Marks that may say "not rated" count as no ratings, and where what is left is a scale up to 5 it is 4.
+
     Args:
         ratings: rating → how often it was given.
     """
     if len(ratings) == 1:
         return ("all",)
-    some = number_text(upper(ratings))
+    apart = marks(ratings)
+    scale = {rating: count for rating, count in ratings.items() if rating not in apart}
+    some = "4" if apart and usual(pl.Series(list(scale))) else number_text(upper(scale))
     return ("all", some) if run_far(ratings) else (some, "all")
 
 
@@ -107,17 +157,20 @@ def resolve(settings: SplitConfig, table: pl.DataFrame) -> SplitConfig:
         return settings.override({"split": split, "positive": "all"})
     least, greatest = float(ratings.min()), float(ratings.max())  # pyright: ignore[reportArgumentType]
     if positive is None:
-        if not (4 <= greatest <= 5 and least >= 0):
+        if not usual(ratings):
             counts: dict[float, int] = dict(ratings.value_counts().iter_rows())
             words = advised(counts)
             typed = ", or ".join(option_text(counts, word) for word in words)
             python = " or ".join("'all'" if word == "all" else word for word in words)
+            unclear = marks_text(counts)
             raise ConfigError(
-                f"ratings run from {least:,.12g} to {greatest:,.12g}; what is a positive must be said",
-                do=f"say it: {typed}; in Python positive={python}",
+                f"ratings run from {least:,.12g} to {greatest:,.12g}; what is a positive must be said"
+                + (f": {unclear} may say 'not rated'" if unclear else ""),
+                do=f"say it: {typed}; in Python positive={python}"
+                + ("; nothing is a dislike here unless --dislike says so" if unclear else ""),
             )
         positive = 4.0
-    if isinstance(positive, float) and positive > 2 and dislike is None and 4 <= greatest <= 5 and least >= 0:
+    if isinstance(positive, float) and positive > 2 and dislike is None and usual(ratings):
         dislike = 2.0
     if positive == "all" and dislike is not None:
         raise ConfigError(

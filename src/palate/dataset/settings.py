@@ -24,11 +24,12 @@ class SplitConfig(Config):
     positive: float | Literal["all"] | None = Field(
         default=None,
         description="least rating of a positive; all: every interaction; "
-        "unset: 4 on a scale up to 5, all without ratings, an error on other scales",
+        "unset: 4 on a scale up to 5 without a doubtful 0, all without ratings, an error on other scales",
     )
     dislike: float | None = Field(
         default=None,
-        description="greatest rating of a dislike; unset: 2 on a scale up to 5 where positives lie above it, else none",
+        description="greatest rating of a dislike; unset: 2 on a scale up to 5 without a doubtful 0 "
+        "where positives lie above it, else none",
     )
     thin: float = Field(default=1.0, gt=0, le=1, description="share of the train rows to keep (sparsity studies)")
     cold_share: float = Field(

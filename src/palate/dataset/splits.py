@@ -6,6 +6,7 @@ Takes one row per interaction, sorted by ids, so that the order of the source fi
 from __future__ import annotations
 
 import numpy as np
+import polars as pl
 from numpy.typing import NDArray
 
 from palate.core.errors import DataError
@@ -16,6 +17,8 @@ from palate.graph.rows import Int32Array, IntArray
 TRAIN, VALID, TEST = 0, 1, 2
 PARTS = {"train": TRAIN, "valid": VALID, "test": TEST}
 Part = NDArray[np.int8]
+# Where more interactions share their time with another of the same user, chance decides much of what is held out.
+OFTEN_TIED = 0.2
 
 
 def split_rows(
@@ -66,6 +69,27 @@ def split_rows(
         cuts = np.array([int(0.8 * len(users)), int(0.9 * len(users))])
         return np.searchsorted(cuts, position, side="right").astype(np.int8)
     return _held_out_last(users, position, shares=kind == "user-time")
+
+
+def tied_share(users: pl.Series, times: pl.Series) -> float:
+    """The share of the interactions whose time another one of the same user has too."""
+    # Equal pairs have equal hashes, and sorting these is far quicker than sorting the pairs.
+    hashes = np.sort(pl.DataFrame([users.alias("user"), times.alias("time")]).hash_rows().to_numpy())
+    same = hashes[1:] == hashes[:-1]
+    tied = np.zeros(len(hashes), dtype=np.bool_)
+    tied[1:] |= same
+    tied[:-1] |= same
+    return float(tied.mean()) if len(tied) else 0.0
+
+
+def tied_text(share: float) -> str:
+    """What that means for a split by time within each user; empty where it means little."""
+    if share <= OFTEN_TIED:
+        return ""
+    return (
+        f"{share:.0%} of the interactions share their time with another of the same user, "
+        "and their order is drawn at random"
+    )
 
 
 def _held_out_last(users: Int32Array, position: IntArray, *, shares: bool) -> Part:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import re
+import shlex
 from collections.abc import Mapping
 
 import polars as pl
@@ -23,7 +24,7 @@ OPPOSITES = re.compile(
     r"|unfavou?rited?|skip(s|ped)?|hide|hidden|not)"
 )
 WORDS = re.compile(r"[A-Z]?[a-z]+|[A-Z]+")
-PLAIN = re.compile(r"[\w-]+")
+NAMELESS = "(empty)"
 
 
 def check_events(events: Mapping[str, object]) -> dict[str, float]:
@@ -84,6 +85,11 @@ def is_opposite(kind: str) -> bool:
     return any(OPPOSITES.fullmatch(word) for word in words) or "thumbsdown" in "".join(words)
 
 
+def _can_be_chosen(kind: str) -> bool:
+    """Whether --events can name a kind: commas and equals signs are its own, and a kind without a name has none."""
+    return kind not in ("", NAMELESS) and not set(kind) & set(",=")
+
+
 def note_kinds(rows: Inspection, kept: pl.DataFrame, column: str) -> None:
     """Say that kinds of event count alike where none was chosen, and which of them sound like the opposite.
 
@@ -92,7 +98,7 @@ def note_kinds(rows: Inspection, kept: pl.DataFrame, column: str) -> None:
         kept: the rows that become interactions, with `event`.
         column: the file's column of events.
     """
-    named = kept["event"].fill_null("(empty)").str.strip_chars().alias("event").to_frame()
+    named = kept["event"].fill_null(NAMELESS).str.strip_chars().alias("event").to_frame()
     counts = named.group_by("event").len().sort("len", "event", descending=[True, False])
     kinds: dict[str, int] = dict(counts.iter_rows())
     opposite = [kind for kind in kinds if is_opposite(kind)]
@@ -105,14 +111,15 @@ def note_kinds(rows: Inspection, kept: pl.DataFrame, column: str) -> None:
         listed = ", ".join(f"{kind} ({kinds[kind]:,})" for kind in opposite[:SHOWN])
         what += f"; WARNING: {listed} too, though the name says the opposite of taking an item"
     # What is rarer is mostly meant more seriously; the user knows better.
-    chosen = [kind for kind in kinds if kind not in opposite and PLAIN.fullmatch(kind)][:3]
-    example = ",".join(f"{kind}={place}" for place, kind in enumerate(chosen, start=1)) or "view=1,buy=5"
+    named = [kind for kind in kinds if kind not in opposite and _can_be_chosen(kind)]
+    example = ",".join(f"{kind}={place}" for place, kind in enumerate(named[:SHOWN], start=1)) or "view=1,buy=5"
+    others = "; kinds that are not named are left out" if len(named[:SHOWN]) < len(kinds) else ""
     rows.report.add(
         "note",
         rows.table.file,
         what,
         column=column,
-        do=f"choose those that count with --events, for example --events {example}",
+        do=f"name those that count, and order them as they matter: --events {shlex.quote(example)}{others}",
     )
 
 

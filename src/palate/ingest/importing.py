@@ -28,11 +28,16 @@ from palate.ingest.filters import k_core_of
 from palate.ingest.headless import FILES, refuse_unknown
 from palate.ingest.inspection import Inspection
 from palate.ingest.interactions import Part, read_interactions
+from palate.ingest.lists import with_lists
 from palate.ingest.media import KINDS, check_media, first_paths, relative_to
 from palate.ingest.naming import ColumnNames
+from palate.ingest.objects import JOINT
 from palate.ingest.report import Report
 from palate.ingest.tables import ROW, Table, read_table
 from palate.ingest.unread import note_unread
+
+# What is one value or a text, whatever it looks like.
+WORDS = ("item_id", "title", "description")
 
 
 def import_tables(
@@ -145,6 +150,8 @@ def build_catalogue(
     plans = _plans(wanted, names, report)
     *_, items_plan, knowledge_plan, links_plan = plans
     tables = [_rated(table, plan, report) for table, plan in zip(tables, plans, strict=False)]
+    if items is not None and items_plan is not None:
+        items = with_lists(items, [items_plan.get(key, "") for key in WORDS], report)
     # A table with a fatal problem holds up no check of the others: all problems go into one report.
     goods = None if items is None or items_plan is None else _items(items, items_plan, report, media_root, strict)
     parts = [
@@ -170,6 +177,8 @@ def build_catalogue(
         raise DataError("there are no interactions", where=name, do="give a table of interactions")
     goods = items_of(rows) if goods is None else goods
     owned = goods.select("item_id", "entity").drop_nulls() if "entity" in goods.columns else None
+    if owned is not None and items is not None and items_plan is not None and items_plan.get("entity") in items.joined:
+        owned = owned.with_columns(pl.col("entity").str.split(JOINT)).explode("entity").unique(maintain_order=True)
     if links is not None and linked is not None:
         known = linked.join(goods, on="item_id", how="semi", maintain_order="left")
         if known.height < linked.height:

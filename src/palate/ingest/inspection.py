@@ -6,8 +6,9 @@ from collections.abc import Mapping
 
 import polars as pl
 
-from palate.ingest.cells import Cells, parse_ids
-from palate.ingest.report import MAX_EXAMPLES, Example, Report, Severity
+from palate.ingest.cells import Cells
+from palate.ingest.ids import checked_ids
+from palate.ingest.report import MAX_EXAMPLES, Example, Report, Severity, named_values
 from palate.ingest.tables import ROW, Table
 
 
@@ -44,30 +45,7 @@ class Inspection:
 
     def ids(self, column: str) -> pl.Series:
         """The ids of the file's column; rows without a proper one are marked."""
-        raw = self.table.frame[column]
-        cells = parse_ids(raw)
-        self.mark(cells.empty, "the cell is empty", "fill it in", column=column)
-        self.mark(
-            cells.bad,
-            "not an id: ids are text or whole numbers",
-            "write ids as text or as integers",
-            column=column,
-            values=raw,
-        )
-        if raw.dtype == pl.String:
-            stripped = (raw != cells.values).fill_null(False) & ~cells.empty
-            self.note(stripped, "blanks around the id were removed", "", column=column, values=raw)
-            decimal = cells.values.str.contains(r"^\d+\.0+$").fill_null(False)
-            self.note(
-                decimal,
-                "the ids look like decimals and stay as they are: '1.0' is not '1'",
-                "write them as integers, if another file does",
-                column=column,
-                values=raw,
-            )
-        elif raw.dtype.is_float() and cells.values.null_count() < len(raw):
-            self.report.add("note", self.table.file, "decimal ids were read as whole numbers", column=column)
-        return cells.values
+        return checked_ids(self, column)
 
     def parsed(self, column: str, cells: Cells, name: str, wrong: str, do: str) -> pl.Series | None:
         """The values of an optional column; None, with a note, when all of its cells are empty."""
@@ -75,7 +53,8 @@ class Inspection:
             self.report.add("note", self.table.file, "the column is empty throughout, and left out", column=column)
             return None
         raw = self.table.frame[column]
-        self.mark(cells.empty, f"the {name} is empty", "fill it in, or leave the column out", column=column)
+        empty = f"the {name} is empty"
+        self.mark(cells.empty, empty, "fill it in, or leave the column out", column=column, values=raw)
         self.mark(cells.bad, wrong, do, column=column, values=raw)
         return cells.values
 
@@ -91,9 +70,8 @@ class Inspection:
             return frame
         repeated = frame.filter(again)
         first = repeated.head(MAX_EXAMPLES)
-        shown = first.select(pl.concat_str(*(pl.format("{} '{}'", pl.lit(key), key) for key in keys), separator=", "))
-        places = self.table.places(first[ROW])
-        examples = [Example(place, text) for place, text in zip(places, shown.to_series().to_list(), strict=True)]
+        shown = [named_values(row) for row in first.select(keys).iter_rows(named=True)]
+        examples = [Example(place, text) for place, text in zip(self.table.places(first[ROW]), shown, strict=True)]
         self.report.add(
             "dropped", self.table.file, what, count=repeated.height, examples=examples, unit=self.table.unit
         )

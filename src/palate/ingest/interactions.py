@@ -7,12 +7,13 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from palate.ingest.cells import Cells, is_date, one_unit, parse_ratings, parse_splits, parse_text, parse_times
+from palate.ingest.cells import Cells, parse_ratings, parse_splits, parse_text
 from palate.ingest.events import keep_chosen, note_kinds, strongest
 from palate.ingest.filters import repeated_pairs
 from palate.ingest.inspection import Inspection
 from palate.ingest.report import Report
 from palate.ingest.tables import ROW, Table
+from palate.ingest.times import one_unit, parse_times, too_small
 
 # Whether a time was written as a date.
 DATES = "(date)"
@@ -65,17 +66,38 @@ def read_interactions(
     return pl.concat(kept).drop(ROW)
 
 
+def _times(rows: Inspection, column: str) -> dict[str, pl.Series | None]:
+    raw = rows.table.frame[column]
+    cells = parse_times(raw)
+    for what in cells.said:
+        rows.report.add("note", rows.table.file, what, column=column)
+    do = (
+        "write whole seconds since 1970, or ISO 8601 such as 1998-04-22T18:30:00Z; "
+        "to go without times: --columns \"timestamp=''\""
+    )
+    rows.mark(
+        cells.undecided, "the rows do not say whether the day or the month comes first", do, column=column, values=raw
+    )
+    known = Cells(cells.values, cells.empty, cells.bad & ~cells.undecided)
+    values = rows.parsed(column, known, "timestamp", "not a time", do)
+    return {} if values is None else {"timestamp": values, DATES: cells.dates}
+
+
 def _in_one_unit(together: pl.DataFrame, parts: Sequence[Part], report: Report) -> pl.DataFrame:
     """The rows of all parts with their times in one unit, and a note where that is not seconds."""
     if "timestamp" not in together.columns:
         return together.drop(DATES, strict=False)
     times, units = one_unit(together["timestamp"], together[DATES])
+    first = parts[0]
+    if too_small(times, together[DATES]):
+        what = f"these times are an order, but no seconds since 1970: they run from {times.min()} to {times.max()}"
+        do = "write dates such as 2022-04-08, if these are any"
+        report.add("note", first.table.file, what, column=first.plan["timestamp"], do=do)
     if units != ["seconds"] and len(together):
         *coarser, finest = units or ["numbers of no known unit"]
         what = f"these times look like {finest}; they are kept as they are"
         if coarser:
             what = f"some of these times look like {finest}, others like {' or '.join(coarser)}; all are made {finest}"
-        first = parts[0]
         what += ", and only their order is used"
         report.add("note", first.table.file, what, column=first.plan["timestamp"])
     return together.with_columns(times.alias("timestamp")).drop(DATES)
@@ -86,7 +108,8 @@ def _once(
 ) -> pl.DataFrame:
     rows = Inspection(part.table, report)
     if events is None:
-        what = "the same user and item occur in another row; the latest is kept"
+        kept = "the latest" if "timestamp" in frame.columns else "the last in the file"
+        what = f"the same user and item occur in another row; {kept} is kept"
         good = rows.drop_again(frame, again, what, ("user_id", "item_id"))
         if "event" in good.columns:
             note_kinds(rows, good, part.plan["event"])
@@ -131,11 +154,7 @@ def _checked(
         cells = Cells(cells.values, cells.empty, cells.bad & ~infinite)
         columns["rating"] = rows.parsed(plan["rating"], cells, "rating", "not a number", do)
     if "timestamp" in plan:
-        cells = parse_times(table.frame[plan["timestamp"]])
-        do = "write whole seconds since 1970, or ISO 8601 such as 1998-04-22T18:30:00Z"
-        columns["timestamp"] = rows.parsed(plan["timestamp"], cells, "timestamp", "not a time", do)
-        if columns["timestamp"] is not None:
-            columns[DATES] = is_date(table.frame[plan["timestamp"]])
+        columns |= _times(rows, plan["timestamp"])
     if "event" in plan:
         columns["event"] = parse_text(table.frame[plan["event"]])
     if "split" in plan:

@@ -5,7 +5,7 @@ Problems of one kind are one entry with its full count and its first few example
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -165,7 +165,16 @@ class Report:
         }
 
 
-def shorten(value: str) -> str:
+def shorten(value: str, most: int = MAX_VALUE) -> str:
     """`value` on one line, cut to a length that a terminal shows."""
     line = " ".join(value.split()) if "\n" in value or "\r" in value else value
-    return line if len(line) <= MAX_VALUE else line[: MAX_VALUE - 1] + "…"
+    return line if len(line) <= most else line[: most - 1] + "…"
+
+
+def named_values(values: Mapping[str, str]) -> str:
+    """`name 'value'` of each, in a length that a terminal shows: the longest values are cut, and none is lost."""
+    room = MAX_VALUE - len(", ".join(f"{name} ''" for name in values))
+    lengths = {name: min(len(value), MAX_VALUE) for name, value in values.items()}
+    while sum(lengths.values()) > room and max(lengths.values()) > 1:
+        lengths[max(lengths, key=lengths.__getitem__)] -= 1
+    return ", ".join(f"{name} '{shorten(value, lengths[name])}'" for name, value in values.items())

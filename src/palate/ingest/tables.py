@@ -48,7 +48,7 @@ class Table:
         frame: its columns, and `ROW`, the number of each row, counted from 0.
         layout: where its rows stand in delimited text, or None.
         lines: the line of each row of JSON lines, or None. With neither, the rows are those of Parquet.
-        lists: columns of Parquet whose cells were lists of words, and are joined.
+        lists: columns of Parquet whose cells were lists of words or whole numbers, and are joined.
         joined: columns with cells that were lists, and are joined; of Parquet and of JSON lines.
         separator: what separates the fields of delimited text, or None.
         first: the cells of the first line where that looks like a row, or is one; else empty.
@@ -255,7 +255,7 @@ def _read_parquet(path: Path, report: Report, parts: Sequence[Path] = ()) -> Tab
         )
         return None
     frame = frame.with_columns(_words_of(frame))
-    # Lists of words become one cell, as in JSON lines.
+    # Lists of words or whole numbers become one cell, as in JSON lines.
     lists = [name for name, dtype in frame.schema.items() if _is_list_of_words(dtype)]
     words = (pl.col(name).cast(pl.List(pl.String)).list.join(JOINT) for name in lists)
     frame = frame.with_columns(words).with_columns(pl.col(name).replace("", None) for name in lists)
@@ -288,7 +288,8 @@ def _words_of(frame: pl.DataFrame) -> list[pl.Series]:
 
 
 def _is_list_of_words(dtype: pl.DataType) -> bool:
-    return isinstance(dtype, pl.List | pl.Array) and dtype.inner.base_type() in (pl.String, pl.Categorical, pl.Enum)
+    words = (pl.String, pl.Categorical, pl.Enum)
+    return isinstance(dtype, pl.List | pl.Array) and (dtype.inner.base_type() in words or dtype.inner.is_integer())
 
 
 def _shown(value: object) -> str:

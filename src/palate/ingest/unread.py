@@ -7,11 +7,12 @@ from collections.abc import Collection, Mapping, Sequence
 
 import polars as pl
 
-from palate.ingest.cells import BELIEVED, UNITS, is_date, parse_ratings, parse_text, parse_times
+from palate.ingest.cells import parse_ratings, parse_text
 from palate.ingest.naming import option
 from palate.ingest.report import Report
 from palate.ingest.roles import ALIASES, plain
 from palate.ingest.tables import Table
+from palate.ingest.times import BELIEVED, UNITS, parse_times
 
 # Rows that are looked at, and cells among them that have a value.
 LOOKED_AT, SAMPLE = 100_000, 1000
@@ -125,9 +126,8 @@ def _is_time(cells: pl.Series, *, named: bool) -> bool:
     times = parse_times(cells)
     if times.bad.any():
         return False
-    dates = is_date(cells)
     believed = [times.values.is_between(BELIEVED[0] * count, BELIEVED[1] * count) for _, count in UNITS]
-    return bool(dates.all()) or (named and any(bool((fits | dates).all()) for fits in believed))
+    return bool(times.dates.all()) or (named and any(bool((fits | times.dates).all()) for fits in believed))
 
 
 def _content(cells: pl.Series) -> str | None:

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from palate.dataset.labels import advised, option_text, run_far, share_from
+import polars as pl
+
+from palate.dataset.labels import advised, marks_text, option_text, run_far, share_from, usual
+from palate.dataset.splits import tied_text
 
 if TYPE_CHECKING:
     from palate.study.describe import Description
@@ -17,20 +22,23 @@ CORE_KEEPS = 0.8
 FEW = 5
 
 
-def advise(found: Description, ratings: Mapping[float, int]) -> tuple[str, ...]:
+def advise(found: Description, ratings: Mapping[float, int], folder: Path) -> tuple[str, ...]:
     """One sentence for each decision that the user has to take; nothing is advised that the data cannot do.
 
     Args:
         found: the figures.
         ratings: how often each rating occurs, in no bins.
+        folder: where the catalogue is.
     """
-    return (_split(found), _positive(ratings), _core(found), *_content(found), *_tail(found))
+    return (_split(found), _positive(ratings), _core(found), *_content(found, folder), *_tail(found))
 
 
 def _split(found: Description) -> str:
     if found.interactions and sum(found.splits.values()) == found.interactions:
         return "split: given, as the data say (the default)"
     if found.interactions and found.times == found.interactions:
+        if tied_text(found.tied):
+            return f"split: user-time, as far as times tell interactions apart (the default): {tied_text(found.tied)}"
         return "split: user-time, each user's latest interactions are held out (the default)"
     return "split: random; there are no times, so nothing better can be had (the default)"
 
@@ -38,9 +46,13 @@ def _split(found: Description) -> str:
 def _positive(ratings: Mapping[float, int]) -> str:
     if not ratings:
         return "positives: every interaction, as there are no ratings (the default)"
-    least, greatest = min(ratings), max(ratings)
-    if 4 <= greatest <= 5 and least >= 0:
-        return f"positives: ratings from 4 ({share_from(ratings, 4):.0%} of them; the default)"
+    greatest = max(ratings)
+    if usual(pl.Series(list(ratings))):
+        disliked = sum(count for rating, count in ratings.items() if rating <= 2)
+        return (
+            f"positives: ratings from 4 ({share_from(ratings, 4):.0%} of them; the default); "
+            f"dislikes: ratings up to 2 ({disliked:,})"
+        )
     if len(ratings) == 1:
         return f"positives: every interaction, as all ratings are {greatest:g}; say --positive all"
     example = option_text(ratings, next(word for word in advised(ratings) if word != "all"))
@@ -49,7 +61,12 @@ def _positive(ratings: Mapping[float, int]) -> str:
             f"positives: say what they are: --positive all, or {example}; "
             f"ratings run to {greatest:,.12g}, as counts do and no scale does"
         )
-    return f"positives: say what they are, for example {example}; ratings run to {greatest:,.12g}"
+    unclear = marks_text(ratings)
+    apart = f"; {unclear} may say 'not rated'" if unclear else ""
+    return (
+        f"positives: say what they are, for example {example}; ratings run to {greatest:,.12g}{apart}; "
+        "no dislikes unless --dislike says so"
+    )
 
 
 def _core(found: Description) -> str:
@@ -63,7 +80,7 @@ def _core(found: Description) -> str:
     return f"k-core: better none: {loss}"
 
 
-def _content(found: Description) -> list[str]:
+def _content(found: Description, folder: Path) -> list[str]:
     advice: list[str] = []
     for part in found.coverage:
         if not part.content:
@@ -79,7 +96,9 @@ def _content(found: Description) -> list[str]:
     waiting = [part.modality for part in found.coverage if part.content and part.encoded is None]
     if waiting:
         words = "".join(f" --modality {name}" for name in waiting)
-        advice.append(f"encode what has no features yet ({', '.join(waiting)}): palate encode CAT{words}")
+        advice.append(
+            f"encode what has no features yet ({', '.join(waiting)}): palate encode {shlex.quote(str(folder))}{words}"
+        )
     if not found.coverage:
         advice.append("content: none, so only models that learn from interactions alone apply")
     return advice

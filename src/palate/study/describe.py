@@ -17,6 +17,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from palate.core.errors import ArtefactError, DataError
+from palate.dataset.splits import tied_share, tied_text
 from palate.encode.categories import category_columns
 from palate.encode.media import media_files
 from palate.encode.store import FeatureStore
@@ -95,6 +96,7 @@ class Description:
         rating_bins: width of these bins, or None when each value is its own.
         days: first and last day (UTC), or None without times that count seconds since 1970.
         times: interactions with a timestamp.
+        tied: share of these whose time another one of the same user has too.
         splits, events: interactions by split and by event.
         head_share: share of the interactions that the busiest tenth of the items has.
         gini: of the items' interactions; 0: all equal, towards 1: one has all.
@@ -118,6 +120,7 @@ class Description:
     rating_bins: float | None
     days: tuple[str, str] | None
     times: int
+    tied: float
     splits: dict[str, int]
     events: dict[str, int]
     head_share: float
@@ -205,6 +208,8 @@ class Description:
             lines.append(f"times: {self.days[0]} to {self.days[1]}")
         elif self.times:
             lines.append("times: an order, but no seconds since 1970")
+        if tied_text(self.tied):
+            lines.append(f"times: {tied_text(self.tied)}")
         for name, counts in (("splits", self.splits), ("events", self.events)):
             if counts:
                 lines.append(f"{name}: " + ", ".join(f"{key} {count:,}" for key, count in counts.items()))
@@ -225,6 +230,7 @@ def describe(folder: Path) -> Description:
     coverage, complete, notes = _coverage(catalogue, folder)
     ratings, bins = _histogram(log["rating"].drop_nulls())
     core = k_core(log, CORE, CORE)
+    timed = log.select("user_id", "timestamp").drop_nulls()
     made = Description(
         name=catalogue.name,
         users=len(users),
@@ -240,6 +246,7 @@ def describe(folder: Path) -> Description:
         rating_bins=bins,
         days=_days(log["timestamp"].drop_nulls()),
         times=log.height - log["timestamp"].null_count(),
+        tied=tied_share(timed["user_id"], timed["timestamp"]),
         splits=_named(log["split"]),
         events=_named(log["event"]),
         head_share=head_share(per_item),
@@ -249,7 +256,7 @@ def describe(folder: Path) -> Description:
         advice=(),
         notes=notes,
     )
-    return dataclasses.replace(made, advice=advise(made, _counted(log["rating"])))
+    return dataclasses.replace(made, advice=advise(made, _counted(log["rating"]), folder))
 
 
 def gini(counts: NDArray[np.int64]) -> float:
