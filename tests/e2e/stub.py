@@ -64,6 +64,7 @@ class Stub:
         failures: path → status and error of its answers.
         plain: items have neither titles nor pictures.
         broken: items whose picture is not there.
+        placed: items that nobody took, whose scores have no parts.
         asked: path and body of every request to the API, in order.
     """
 
@@ -72,6 +73,7 @@ class Stub:
     failures: dict[str, tuple[int, dict[str, str]]] = field(default_factory=dict[str, tuple[int, dict[str, str]]])
     plain: bool = False
     broken: frozenset[int] = frozenset()
+    placed: frozenset[int] = frozenset()
     asked: list[tuple[str, dict[str, Any]]] = field(default_factory=list[tuple[str, dict[str, Any]]])
     address: str = ""
 
@@ -120,7 +122,8 @@ class Stub:
         if body.get("explain") and model == "alpha":
             for each in items:
                 near = [{**self.shown(52), "similarity": 0.75}, {**self.shown(53), "similarity": 0.5}]
-                each["why"] = {"branches": BRANCHES, "history": near}
+                placed = int(each["id"][1:]) in self.placed
+                each["why"] = {"branches": {} if placed else BRANCHES, "history": near, "placed": placed}
         elif body.get("explain"):
             for each in items:
                 each["why"] = {"branches": {}, "history": []}

@@ -84,6 +84,18 @@ def test_reasons_are_the_numbers_of_the_service_and_nothing_where_it_has_none(pa
     expect(column(page, "beta").get_by_text("Beta gives no reasons.")).to_be_visible()
 
 
+def test_of_an_item_that_nobody_took_the_page_says_that_it_was_placed(page: Page, stub: Stub) -> None:
+    first, second = order("alpha", '"u1"')[:2]
+    stub.placed = frozenset({first})
+    page.goto(f"{stub.address}#/people?user=u1&model=alpha&why=1")
+    rows = column(page, "alpha").locator("ol.rows > li")
+    said = rows.nth(0).get_by_text("its content gave it its place")
+    expect(said).to_be_visible()
+    expect(rows.nth(0).locator(".bars")).to_have_count(0)
+    assert rows.nth(1).get_attribute("data-item") == f"i{second}"
+    expect(rows.nth(1).locator(".bars dt")).to_have_text(list(BRANCHES))
+
+
 def test_an_item_opens_with_its_facts_its_reasons_and_its_neighbours(page: Page, stub: Stub) -> None:
     page.goto(f"{stub.address}#/people?user=u1")
     card = column(page, "alpha").locator(".open").nth(1)

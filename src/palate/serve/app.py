@@ -233,7 +233,7 @@ def _facts(served: Served, readers: Readers) -> schema.ModelFacts:
         users=bundle.facts.users,
         items=bundle.facts.items,
         modalities=list(bundle.features),
-        branches=list(served.branches),
+        branches=list(served.branches.parts),
         folds_in=True,
         places_items=bundle.content is not None,
         takes_text=readers.takes("text", bundle),

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -245,10 +245,8 @@ def _rules(served: Served, asked: Wish) -> Rules | None:
 
 
 def _reasons(served: Served, asked: Wish, person: Person, items: IntArray) -> list[Why | None]:
-    form = served.bundle.form
-    added: Mapping[str, list[float]] = {}
-    if person.vector is not None:
-        added = {name: branch.of(person.vector, items).tolist() for name, branch in served.branches.items()}
+    form, branches = served.bundle.form, served.branches
+    added = [{} for _ in items] if person.vector is None else branches.of(person.vector, items)
     found: list[Why | None] = []
     for place, item in enumerate(items.tolist()):
         near, basis = nearest_history(form, item, person.history, REASONS)
@@ -257,9 +255,12 @@ def _reasons(served: Served, asked: Wish, person: Person, items: IntArray) -> li
             Reason(**short, **{said: value})
             for short, value in zip(short_items(served, near.items), near.values.tolist(), strict=True)
         ]
-        branches = {name: values[place] for name, values in added.items()}
-        near_it = {"neighbours": _neighbours(served, item, asked.neighbours)} if asked.neighbours else {}
-        found.append(Why(branches=branches, history=history, **near_it))
+        more: dict[str, Any] = {}
+        if branches.placed[item]:
+            more["placed"] = True
+        if asked.neighbours:
+            more["neighbours"] = _neighbours(served, item, asked.neighbours)
+        found.append(Why(branches=added[place], history=history, **more))
     return found
 
 

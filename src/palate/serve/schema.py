@@ -317,6 +317,9 @@ class Why(Answer):
 
     branches: dict[str, float] = Field(description="what each named part adds to the score")
     history: list[Reason] = Field(description="what of the user's history adds most, or is nearest")
+    placed: bool = Field(
+        default=False, description="nobody took it in training: its content gave it its place, and its score no parts"
+    )
     neighbours: dict[str, list[SimilarItem]] | None = Field(default=None, description="the items most like it")
 
 

@@ -30,7 +30,7 @@ from palate.recommend.filters import ItemFilters
 from palate.recommend.forms import Vectors
 from palate.recommend.index import ExactIndex, Index, choose_index
 from palate.recommend.rerank import Rules
-from palate.serve.branches import Branch, branches_of
+from palate.serve.branches import branches_of, no_branches
 from palate.serve.refusals import Refusal
 from palate.serve.words import ItemWords, UserIds
 
@@ -73,15 +73,17 @@ class Served:
         self.seed: int = seed if isinstance(seed, int) else 0
         self.index: Index | None = None
         self.near: Index | None = None
-        self.branches: dict[str, Branch] = {}
+        self.branches = no_branches(len(bundle.items))
+        self.taken, self.counts = popularity(bundle.seen), popularity(bundle.liked)
         form = bundle.form
         if isinstance(form, Vectors):
             self.index = choose_index(form.item, form.user, seed=self.seed)
             self.near = ExactIndex(F.normalize(form.item, dim=1))
-            self.branches = branches_of(parts or {}, form.user, form.item)
+            # Items that nobody took may stand where their content put them, which the model's parts know nothing of.
+            unlearnt = self.counts == 0 if bundle.facts.placed else None
+            self.branches = branches_of(parts or {}, form.user, form.item, unlearnt)
         self.modal = {key: ExactIndex(_shared(value)) for key, value in bundle.features.items()}
         self.filters = ItemFilters(bundle.table, bundle.items)
-        self.taken, self.counts = popularity(bundle.seen), popularity(bundle.liked)
         self.words = ItemWords(bundle.table, self.taken)
         self.people = UserIds(bundle.users.ids, bundle.seen)
         # Ids are looked up by request; the tables are made now.

@@ -7,7 +7,7 @@
  *   branches?: string[], folds_in?: boolean, takes_text?: boolean, takes_image?: boolean, places_items?: boolean,
  *   dislike?: number | null}} Model
  * @typedef {Item & {contribution?: number, similarity?: number}} Reason
- * @typedef {{branches?: Record<string, number>, history?: Reason[]}} Why
+ * @typedef {{branches?: Record<string, number>, history?: Reason[], placed?: boolean}} Why
  * @typedef {Item & {score?: number, rank?: number, similarity?: number, why?: Why | null}} Ranked
  * @typedef {{model: string, items: Ranked[], notes?: string[]}} Answer
  */

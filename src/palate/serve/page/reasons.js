@@ -18,8 +18,14 @@ export const largest = (whys) =>
 export function reasons(why, scale = largest([why])) {
   const parts = Object.entries(why?.branches ?? {});
   const history = why?.history ?? [];
-  if (!parts.length && !history.length) return null;
-  return h("div.why", {}, parts.length > 0 && bars(parts, scale), history.length > 0 && behind(history));
+  if (!parts.length && !history.length && !why?.placed) return null;
+  return h(
+    "div.why",
+    {},
+    parts.length > 0 && bars(parts, scale),
+    why?.placed && h("p.quiet-words", {}, "Nobody took it in training: its content gave it its place, so its score has no parts."),
+    history.length > 0 && behind(history),
+  );
 }
 
 /** @param {[string, number][]} parts @param {number} scale */
