@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import re
 from pathlib import Path
 
 import pytest
@@ -65,6 +66,36 @@ def test_two_models_side_by_side_say_what_they_share(page: Page, stub: Stub) -> 
     expect(page.locator(".column")).to_have_count(1)
     page.go_back()
     assert ids(column(page, "alpha")) == right
+
+
+def test_models_of_two_catalogues_show_their_own_people_and_items(page: Page, stub: Stub) -> None:
+    stub.apart = True
+    page.goto(stub.address)
+    expect(page.get_by_role("button", name="u3 8 items")).to_be_visible()
+    page.get_by_label("Model", exact=True).select_option("beta")
+    expect(page.locator(".start .title").first).to_have_text("Other 0")
+    page.get_by_role("button", name="v3 8 items").click()
+    expect(page.locator(".history .title").first).to_have_text("Other 50")
+    page.get_by_role("button", name="Surprise me").click()
+    expect(page).to_have_url(re.compile(r"user=v(?!3\b)"))
+
+    page.goto(f"{stub.address}#/people?user=u1&model=alpha&model=beta")
+    expect(page.locator(".summary")).to_have_text("")
+    other = column(page, "beta").locator("[data-item]").first
+    number = ranked("beta", '"u1"')[0].removeprefix("i")
+    expect(other).to_have_attribute("data-item", f"i{number}")
+    expect(other.locator("img")).to_have_attribute("src", f"{stub.address}media/i{number}?model=beta")
+    other.locator(".open").click()
+    dialog = page.get_by_role("dialog", name=f"Other {number}", exact=True)
+    expect(dialog.locator(".standing h3")).to_have_text(["Number 1 of Beta for person u1"])
+    expect(dialog.locator(".neighbour-row h3")).to_have_text(["Close to it for Beta", "Alike by text"])
+    page.reload()
+    expect(dialog).to_be_visible()
+    page.goto(f"{stub.address}#/mine?like=i5&model=beta")
+    expect(page.locator(".mine .title")).to_have_text("Other 5")
+    page.get_by_label("Model", exact=True).select_option("alpha")
+    expect(page.locator(".mine .title")).to_have_text("Title 5")
+    expect(page.locator(".finder .title").nth(5)).to_have_text("Title 5")
 
 
 def test_reasons_are_the_numbers_of_the_service_and_nothing_where_it_has_none(page: Page, stub: Stub) -> None:

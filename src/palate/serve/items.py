@@ -56,7 +56,11 @@ def whole_item(served: Served, item: int) -> ItemAnswer:
 
 
 def _address(served: Served, name: str, image: str | None) -> str | None:
-    return f"/media/{quote(name, safe='')}" if image and served.media is not None else None
+    """Where the picture is, if there is one; ids are those of a model's own catalogue."""
+    if not image or served.media is None:
+        return None
+    whose = "" if served.default else f"?model={quote(served.name, safe='')}"
+    return f"/media/{quote(name, safe='')}{whose}"
 
 
 def _shown(value: object) -> Scalar | list[str] | None:

@@ -42,7 +42,7 @@ Outcome = Literal["swapped", "refused"]
 
 
 class Served:
-    """One model, ready to answer. Nothing of it changes.
+    """One model, ready to answer. Nothing of it changes once it stands on a shelf.
 
     Args:
         name: what requests call it.
@@ -67,6 +67,8 @@ class Served:
         if bundle.form.kind == "places":
             raise ConfigError(f"{bundle.facts.title} is a leak canary, not to be served", where=name)
         self.name, self.bundle = name, bundle
+        # Whether it is meant where a request names no model; its shelf knows.
+        self.default = True
         self.source: Source = source
         self.media = None if media is None else media.resolve()
         seed = bundle.facts.recipe.get("seed", 0)
@@ -228,6 +230,9 @@ class Shelf:
     def __init__(self, places: list[Place], told: Callable[[str, Outcome], None] | None = None) -> None:
         self.places = {place.name: place for place in places}
         self.default = places[0].name
+        for place in places:
+            if place.served is not None:
+                place.served.default = place.name == self.default
         self.told = told
         self._lock = threading.Lock()
 
@@ -312,6 +317,7 @@ class Shelf:
                 exc_info=not isinstance(error, PalateError | OSError | MemoryError),
             )
         else:
+            new.default = place.name == self.default
             place.served, place.since, outcome = new, time.time(), "swapped"
             facts = new.bundle.facts
             log.info("%s: swapped; now %s, %s users, %s items", place.name, facts.title, facts.users, facts.items)

@@ -4,7 +4,7 @@ import * as api from "./api.js";
 import { card, empty, loader, picture, pickButton, problem, skeleton, strip, titleOf } from "./cards.js";
 import { announce, figure, h, icon } from "./elements.js";
 import { standings, watchLists } from "./lists.js";
-import { chosen, modalities, nameOf } from "./models.js";
+import { chosen, modalities, modelOf, nameOf, sameCatalogue } from "./models.js";
 import { reasons } from "./reasons.js";
 import { go, pick, picked, state, watch } from "./state.js";
 import { noticeAttributes, valuesOf } from "./tune.js";
@@ -26,7 +26,7 @@ const dialog = /** @type {HTMLDialogElement} */ (
 const places = h("div.standings");
 /** @type {Element | null} */
 let opener = null;
-let openItem = "";
+let openItem = "", openOf = "";
 
 function leave() {
   go({ item: "" });
@@ -34,10 +34,12 @@ function leave() {
 
 /** Follow the state: open, turn to another item, or close and give the focus back. */
 function follow() {
-  const { item } = state();
-  if (item === openItem) return;
+  const { item, of } = state();
+  // The same id is another item to a model of another catalogue.
+  const whose = item ? (modelOf(of)?.name ?? "") : "";
+  if (item === openItem && whose === openOf) return;
   const before = openItem;
-  openItem = item;
+  [openItem, openOf] = [item, whose];
   if (item) {
     if (!before) opener = document.activeElement;
     if (!dialog.open) dialog.showModal();
@@ -51,25 +53,27 @@ function follow() {
 
 /** Say where the item stands in the lists in sight, as far as they are there. */
 function place() {
-  places.replaceChildren(...standings(openItem).map(reasonOf));
+  places.replaceChildren(...standings(openItem, modelOf(openOf)).map(reasonOf));
   places.hidden = !places.childElementCount;
 }
 
 /** @param {string} id */
 async function fill(id) {
+  const whose = openOf;
+  const overtaken = () => openItem !== id || openOf !== whose;
   heading.textContent = "";
   content.replaceChildren(heading, h("div.item-head", { "aria-busy": "true" }, h("span.picture.bone")));
   dialog.scrollTop = 0;
   let details;
   try {
-    details = await api.item(id);
+    details = await api.item(id, whose);
   } catch (error) {
-    if (openItem !== id) return;
+    if (overtaken()) return;
     heading.textContent = `Item ${id}`;
     content.replaceChildren(heading, problem(error, () => fill(id)));
     return;
   }
-  if (openItem !== id) return;
+  if (overtaken()) return;
   noticeAttributes(details);
   heading.textContent = titleOf(details);
   content.replaceChildren(head(details), places, neighbours(details));
@@ -131,7 +135,7 @@ function reasonOf({ model, whom, rank, why }) {
   const place = h("div", { "aria-busy": "true" });
   const section = h("section.standing", {}, h("h3", {}, `Number ${rank} of ${nameOf(model)} for ${whom}`), place);
   why.then(
-    (found) => place.replaceChildren(...[reasons(found)].filter((each) => each !== null)),
+    (found) => place.replaceChildren(...[reasons(found, model.name)].filter((each) => each !== null)),
     (error) => place.replaceChildren(problem(error)),
   ).finally(() => place.removeAttribute("aria-busy"));
   return section;
@@ -141,12 +145,15 @@ function reasonOf({ model, whom, rank, why }) {
 function neighbours(details) {
   const present = details.modalities ?? [];
   const known = modalities();
+  const own = modelOf(openOf);
+  const here = chosen().filter((model) => sameCatalogue(model, own));
+  const alike = here.length || !own ? here : [own];
   /** @type {{title: string, body: object}[]} */
   const rows = [
-    ...chosen().map((model) => ({ title: `Close to it for ${nameOf(model)}`, body: { by: "model", model: model.name } })),
+    ...alike.map((model) => ({ title: `Close to it for ${nameOf(model)}`, body: { by: "model", model: model.name } })),
     ...present.map((by) => ({
       title: `Alike by ${by}`,
-      body: { by, model: (chosen().find((model) => model.modalities?.includes(by)) ?? chosen()[0])?.name },
+      body: { by, model: (alike.find((model) => model.modalities?.includes(by)) ?? alike[0])?.name },
     })),
   ];
   const lacking = known.filter((by) => !present.includes(by));
@@ -161,7 +168,7 @@ function neighbours(details) {
 /**
  * A strip of similar items, loaded at once.
  *
- * @param {string} title @param {object} body as /v1/similar takes it
+ * @param {string} title @param {{model?: string} & object} body as /v1/similar takes it
  */
 export function row(title, body) {
   const place = h("div.place");
@@ -178,7 +185,7 @@ export function row(title, body) {
       if (answer instanceof api.Problem) return h("p.quiet-words", {}, answer.what);
       const notes = (answer.notes ?? []).map((note) => h("p.notes", {}, note));
       if (!answer.items.length) return [...notes, empty("Nothing is like it here.")];
-      return [...notes, strip(answer.items.map((item) => card(item, { small: true, note: figure(item.similarity ?? 0) })), title)];
+      return [...notes, strip(answer.items.map((item) => card(item, { model: body.model, small: true, note: figure(item.similarity ?? 0) })), title)];
     },
   )();
   return section;

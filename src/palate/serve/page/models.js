@@ -22,6 +22,15 @@ export function chosen() {
   return found.length ? found : served.slice(0, 1);
 }
 
+/** The name of the first one, whose people and items are shown where nothing else is said. */
+export const leading = () => chosen()[0]?.name ?? "";
+
+/** The model of a name; of one that nobody serves, the first chosen. @param {string} name @returns {Model | undefined} */
+export const modelOf = (name) => served.find((model) => model.name === name) ?? chosen()[0];
+
+/** Whether an id means the same to both. @param {Model | undefined} one @param {Model | undefined} other */
+export const sameCatalogue = (one, other) => one === other || one?.catalogue === other?.catalogue;
+
 /** Of the chosen models together, in their order. @returns {string[]} */
 export const modalities = () => [...new Set(chosen().flatMap((model) => model.modalities ?? []))];
 
