@@ -130,6 +130,28 @@ def test_what_no_schema_allows_is_refused_in_words(client: TestClient, content: 
     assert word in answer.json()["error"]["what"]
 
 
+@pytest.mark.parametrize(
+    ("kind", "said"),
+    [
+        ("application/x-www-form-urlencoded", "the body is sent as 'application/x-www-form-urlencoded', not as JSON"),
+        ("text/plain;charset=UTF-8", "the body is sent as 'text/plain', not as JSON"),
+        (None, "nothing says that the body is JSON"),
+    ],
+)
+def test_a_body_that_is_not_sent_as_json_is_told_how_to_send_it(
+    client: TestClient, kind: str | None, said: str
+) -> None:
+    headers = {} if kind is None else {"Content-Type": kind}
+    for route in ("recommend", "similar"):
+        answer = client.post(f"/v1/{route}", content=b'{"user": "u1"}', headers=headers)
+        assert (answer.status_code, answer.json()["error"]["what"]) == (415, said)
+        assert "Content-Type: application/json" in answer.json()["error"]["do"]
+    for right in ("application/json; charset=utf-8", "Application/JSON", "application/vnd.shop+json"):
+        answer = client.post("/v1/recommend", content=b'{"user": "u1"}', headers={"Content-Type": right})
+        assert answer.status_code == 200
+    assert client.post("/v1/recommend").json()["error"]["what"] == "the body is missing"
+
+
 def test_a_whole_number_may_be_written_with_a_point(client: TestClient) -> None:
     asked = [client.post("/v1/recommend", json={"user": "u1", "k": k}).json() for k in (3, 3.0)]
     assert asked[0] == asked[1]

@@ -60,6 +60,17 @@ def malformed(errors: Sequence[Mapping[str, Any]]) -> Refusal:
     return Refusal(422, "; ".join(sentences), where=", ".join(filter(None, where)), do="see /openapi.json")
 
 
+def not_json(kind: str) -> Refusal:
+    """The refusal of a body that is sent as something else.
+
+    Args:
+        kind: what it is said to be; empty: nothing is said.
+    """
+    what = f"the body is sent as '{plain(kind, 100)}', not as JSON" if kind else "nothing says that the body is JSON"
+    do = "send it with 'Content-Type: application/json' (curl -H 'Content-Type: application/json' -d …)"
+    return Refusal(415, what, where="Content-Type", do=do)
+
+
 def _place(error: Mapping[str, Any]) -> str:
     """What was sent that is wrong, as a path of names."""
     # The first part says body, query or path; below a body the kind of query comes next, which nobody sent.
