@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 import threading
@@ -11,11 +12,14 @@ from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
+from starlette.types import Message
 
 from palate.core.errors import ConfigError
+from palate.serve.app import create_app
 from palate.serve.guard import Door
 from palate.serve.limits import Limits
 from palate.serve.running import door_of, is_local, read_key
+from palate.serve.state import Shelf
 from serve import shop
 
 KEY = "0123456789abcdef-key"
@@ -211,3 +215,28 @@ def test_a_key_file_holds_one_long_line(tmp_path: Path) -> None:
             read_key(path)
     with pytest.raises(ConfigError, match="no such file"):
         read_key(tmp_path / "none")
+
+
+def test_who_still_sends_when_the_service_stops_is_told_so() -> None:
+    sent: list[Message] = []
+
+    async def silence() -> Message:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    async def given_up() -> None:
+        app = create_app(Shelf.of(shop.served("popularity")))
+        headers = [(b"content-type", b"application/json"), (b"content-length", b"30"), (b"host", b"localhost")]
+        path = {"path": "/v1/recommend", "raw_path": b"/v1/recommend", "query_string": b"", "root_path": ""}
+        scope = {"type": "http", "http_version": "1.1", "method": "POST", "scheme": "http", "headers": headers, **path}
+        task = asyncio.create_task(app(scope, silence, send))
+        await asyncio.sleep(0.05)
+        task.cancel()
+        await task
+
+    asyncio.run(given_up())
+    assert sent[0]["status"] == 503
+    assert json.loads(sent[1]["body"])["error"]["what"] == "the service is stopping"

@@ -19,7 +19,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from palate.core.errors import PalateError
 from palate.serve.limits import Limits
-from palate.serve.refusals import Refusal, problem
+from palate.serve.refusals import Refusal, problem, stopping
 
 log = logging.getLogger("palate.serve")
 
@@ -114,6 +114,12 @@ class Guard:
                 await problem(error)(scope, receive, sending)
         except Gone:
             pass
+        except asyncio.CancelledError:
+            # The server gives up those that are still under way when it was told to stop. Who has no answer yet gets
+            # one; raised again, this would be a defect in the server's eyes.
+            log.warning("%s %s: given up, the service is stopping", scope["method"], scope["path"])
+            if not status:
+                await problem(stopping())(scope, receive, sending)
         except Exception:
             # The one place where a defect may end: it is logged whole, and its details are nobody else's business.
             log.exception("%s %s", scope["method"], scope["path"])

@@ -32,6 +32,11 @@ class Refusal(PalateError):
         self.headers = dict(headers or {})
 
 
+def stopping() -> Refusal:
+    """The refusal of whatever is not done when the service ends."""
+    return Refusal(503, "the service is stopping", do="try again in a moment", headers={"Connection": "close"})
+
+
 def problem(error: PalateError, status: int | None = None) -> Response:
     """The answer to a request that cannot be served."""
     found = error.status if isinstance(error, Refusal) else 422
