@@ -138,6 +138,15 @@ def test_mistakes_are_said_before_anything_is_served(words: list[str], said: str
     assert "Traceback" not in ended.err
 
 
+@pytest.mark.parametrize("option", ["--poll", "--timeout", "--port", "--workers"])
+@pytest.mark.parametrize("value", ["inf", "nan", "-1", "1e11", "99999999999999999999"])
+def test_numbers_out_of_bounds_are_refused_before_anything_is_served(option: str, value: str) -> None:
+    ended = worlds.palate("serve", "nowhere", option, value)
+    assert (ended.code, ended.out) == (2, "")
+    assert f"Invalid value for '{option}'" in ended.err
+    assert "Traceback" not in ended.err
+
+
 def test_a_port_that_is_taken_and_an_open_door_are_said(tmp_path: Path) -> None:
     import socket
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import signal
 import sys
 from pathlib import Path
@@ -10,6 +11,16 @@ from typing import Annotated
 import typer
 
 from palate.cli.application import MovedOption, app
+
+# Longer than a day means nothing here, and threads cannot wait for ever in numbers.
+MOST_SECONDS = 86_400.0
+
+
+def _seconds(value: float) -> float:
+    """Refuse what is no number: the bounds of an option let it through."""
+    if math.isnan(value):
+        raise typer.BadParameter("nan is no number of seconds.")
+    return value
 
 
 @app.command()
@@ -35,9 +46,17 @@ def serve(
     workers: Annotated[
         int, typer.Option(min=0, max=256, help="Requests that are worked on at once; 0: as many as there are cores.")
     ] = 0,
-    timeout: Annotated[float, typer.Option(min=0.1, help="Seconds that an answer may take.")] = 30.0,
+    timeout: Annotated[
+        float, typer.Option(min=0.1, max=MOST_SECONDS, callback=_seconds, help="Seconds that an answer may take.")
+    ] = 30.0,
     poll: Annotated[
-        float, typer.Option(min=0, help="Seconds between looks for a new state of what is served; 0: on SIGHUP alone.")
+        float,
+        typer.Option(
+            min=0,
+            max=MOST_SECONDS,
+            callback=_seconds,
+            help="Seconds between looks for a new state of what is served; 0: on SIGHUP alone.",
+        ),
     ] = 2.0,
     data: MovedOption = None,
 ) -> None:
