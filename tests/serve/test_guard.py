@@ -92,14 +92,16 @@ def test_pictures_have_limits_of_bytes_and_pixels(monkeypatch: pytest.MonkeyPatc
     limits = Limits(picture_bytes=2000, picture_pixels=100)
     with shop.client(shop.served("vbpr"), limits=limits) as client:
 
-        def asked(data: bytes) -> tuple[int, str]:
+        def asked(data: bytes) -> tuple[int, dict[str, str]]:
             body = {"image": base64.b64encode(data).decode(), "by": "image"}
             answer = client.post("/v1/similar", json=body)
-            return answer.status_code, answer.json().get("error", {}).get("what", "")
+            return answer.status_code, answer.json().get("error", {})
 
-        assert asked(shop.png((9, 9, 9), side=10)) == (200, "")
-        assert "11 × 11 pixels" in asked(shop.png((9, 9, 9), side=11))[1]
-        assert asked(b"\x89PNG\r\n\x1a\n" + b"\0" * 2000)[0] == 413
+        assert asked(shop.png((9, 9, 9), side=10)) == (200, {})
+        many = {"what": "the picture has 11 × 11 pixels; it may have up to 100 in all", "do": "send a smaller one"}
+        assert asked(shop.png((9, 9, 9), side=11)) == (413, {**many, "where": "image"})
+        heavy = {"what": "the picture has 2,008 bytes; it may have up to 2,000", "do": "send a smaller one"}
+        assert asked(b"\x89PNG\r\n\x1a\n" + b"\0" * 2000) == (413, {**heavy, "where": "image"})
 
 
 @pytest.mark.parametrize(
@@ -240,3 +242,10 @@ def test_who_still_sends_when_the_service_stops_is_told_so() -> None:
     asyncio.run(given_up())
     assert sent[0]["status"] == 503
     assert json.loads(sent[1]["body"])["error"]["what"] == "the service is stopping"
+
+
+def test_the_page_without_scripts_names_an_address_that_is_there() -> None:
+    with shop.client(shop.served("popularity")) as client:
+        said = client.get("/").text.partition("<noscript>")[2].partition("</noscript>")[0]
+        described = said.partition("described at ")[2].split(".</p>")[0]
+        assert client.get(described).status_code == 200

@@ -324,7 +324,7 @@ def _near_new(served: Served, asked: NearText | NearImage, readers: Readers) -> 
     bundle = served.bundle
     kind, value = ("text", asked.text) if isinstance(asked, NearText) else ("image", asked.image)
     known = placed_by(bundle) if asked.by == OWN else {asked.by: kept_by(bundle)[asked.by]}
-    features = readers.read(readers.find(kind, known), value)
+    features = readers.read(readers.find(kind, known, kept_by(bundle)), value)
     if asked.by != OWN:
         row = features.matrix[0] / max(float(np.linalg.norm(features.matrix[0])), 1e-12)
         search = search_index(served.modal[asked.by], row, allowed=bundle.features[asked.by].present)
