@@ -100,14 +100,15 @@ class Stub:
             found = [f"{letter}{number}" for number in range(30) if query.get("query", "") in f"{letter}{number}"]
             return {"users": [{"id": name, "interactions": 8} for name in found[: int(query["limit"])]]}
         if path.startswith("/v1/users/"):
-            name = unquote(path.removeprefix("/v1/users/"))
+            name = query.get("id") or unquote(path.removeprefix("/v1/users/"))
             return {"id": name, "interactions": 8, "history": [self.shown(50 + place, model) for place in range(8)]}
         if path == "/v1/items":
             words = query.get("query", "").lower().split()
             found = [n for n in range(COUNT) if all(word in (item(n)["title"] or "").lower() for word in words)]
             return {"items": [self.shown(number, model) for number in found[: int(query["limit"])]]}
         if path.startswith("/v1/items/"):
-            number = int(path.removeprefix("/v1/items/i"))
+            # The item of two points is the ninth.
+            number = 8 if query.get("id") == ".." else int(path.removeprefix("/v1/items/i"))
             known = {"attributes": {"genre": "calm|loud" if number % 2 else "calm", "year": 1980 + number}}
             if self.plain:
                 return {**self.shown(number), "modalities": [], "attributes": {}, "description": None}

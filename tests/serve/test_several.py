@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
+from urllib.parse import quote, urljoin
 
 import pytest
 from fastapi.testclient import TestClient
 
+from palate.dataset.vocabulary import Vocabulary
+from palate.serve.schema import MOST_ID
 from palate.serve.state import Place, Served, Shelf
 from serve import shop
 
@@ -53,3 +57,24 @@ def test_a_model_that_is_swapped_in_keeps_its_place(media: Path) -> None:
     for force in (False, True):
         shelf.refresh(force=force)
         assert [served.default for _, served in shelf.all()] == [True, False]
+
+
+@pytest.mark.parametrize("name", ["..", ".", "a/../b", "a b?c#d", "é", "x" * 2048, "x" * 2049])
+def test_whatever_an_id_is_its_own_addresses_lead_to_it(name: str, media: Path) -> None:
+    bundle = shop.bundle("popularity")
+    ids = bundle.items.ids.replace("i5", name)
+    items, table = Vocabulary("item", ids), bundle.table.with_columns(item_id=ids)
+    users = Vocabulary("user", bundle.users.ids.replace("u1", name))
+    changed = dataclasses.replace(bundle, items=items, table=table, users=users)
+    with shop.client(shop.served("bpr"), Served("it", changed, media=media)) as client:
+        found = client.get("/v1/items", params={"model": "it", "limit": shop.ITEMS}).json()["items"]
+        (short,) = [item for item in found if item["id"] == name]
+        if len(name) > MOST_ID:
+            assert short["image"] is None
+            return
+        # As a browser does, the client takes '.' and '..' out of a path.
+        assert client.get(urljoin("http://testserver/", short["image"])).content == shop.png(shop.colour(5))
+        for kind in ("items", "users"):
+            path = f"/v1/{kind}/" if name in (".", "..") else f"/v1/{kind}/{quote(name, safe='')}"
+            answer = client.get(path, params={"model": "it"} | ({"id": name} if name in (".", "..") else {}))
+            assert (answer.status_code, answer.json()["id"]) == (200, name)

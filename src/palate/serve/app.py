@@ -52,8 +52,24 @@ _SAID = {
     503: "The service is busy, or it took too long.",
 }
 
-UserId = Annotated[str, Path(description="a user's id", max_length=schema.MOST_ID)]
-ItemId = Annotated[str, Path(description="an item's id", max_length=schema.MOST_ID)]
+UserPath = Annotated[str, Path(description="a user's id", max_length=schema.MOST_ID)]
+ItemPath = Annotated[str, Path(description="an item's id", max_length=schema.MOST_ID)]
+# Browsers take these two out of a path, however they are written there.
+NoPath = Annotated[
+    str | None,
+    Query(max_length=schema.MOST_ID, description="the id in place of the path's, which can be neither '.' nor '..'"),
+]
+
+
+def _user_id(user_id: UserPath, id: NoPath = None) -> str:
+    return user_id if id is None else id
+
+
+def _item_id(item_id: ItemPath, id: NoPath = None) -> str:
+    return item_id if id is None else id
+
+
+UserId, ItemId = Annotated[str, Depends(_user_id)], Annotated[str, Depends(_item_id)]
 Words = Annotated[str, Query(max_length=schema.MOST_QUERY, description="words; empty: the first there are")]
 Most = Annotated[int, Query(ge=1, le=500, description="at most so many")]
 Model = Annotated[str | None, Query(max_length=schema.MOST_NAME, description="one of /v1/models; default: the first")]

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag
 
 MOST_K, MOST_ITEMS, MOST_LISTED, MOST_CONDITIONS, MOST_VALUES = 200, 1000, 10_000, 16, 100
-MOST_ID, MOST_TEXT, MOST_QUERY, MOST_NAME, MOST_MOMENT = 512, 4000, 200, 200, 64
+MOST_ID, MOST_TEXT, MOST_QUERY, MOST_NAME, MOST_MOMENT = 2048, 4000, 200, 200, 64
 # Of base64: what a body of the largest allowed size can hold. The picture's own size is checked once it is decoded.
 MOST_BASE64 = 64 * 1024 * 1024
 

@@ -125,12 +125,20 @@ const post = (path, body, signal) =>
 export const health = () => get("v1/health");
 /** @returns {Promise<{models: Model[]}>} */
 export const models = () => get("v1/models");
+/**
+ * What is asked of one user or item. Browsers take "." and ".." out of a path, however they are written there.
+ *
+ * @param {string} path @param {string} id @param {Record<string, string | number>} about @param {AbortSignal} [signal]
+ */
+const one = (path, id, about, signal) =>
+  id === "." || id === ".." ? get(`${path}/`, { id, ...about }, signal) : get(`${path}/${encodeURIComponent(id)}`, about, signal);
+
 // Ids are those of a model's own catalogue, so every question says which model is meant.
 
 /** @param {string} query @param {number} limit @param {string} model @param {AbortSignal} [signal] @returns {Promise<{users: {id: string, interactions: number}[]}>} */
 export const users = (query, limit, model, signal) => get("v1/users", { query, limit, model }, signal);
 /** @param {string} id @param {number} limit @param {string} model @param {AbortSignal} [signal] @returns {Promise<{id: string, history: Item[], interactions?: number}>} */
-export const user = (id, limit, model, signal) => get(`v1/users/${encodeURIComponent(id)}`, { limit, model }, signal);
+export const user = (id, limit, model, signal) => one("v1/users", id, { limit, model }, signal);
 /** @param {string} query @param {number} limit @param {string} model @param {AbortSignal} [signal] @returns {Promise<{items: Item[]}>} */
 export const items = (query, limit, model, signal) => get("v1/items", { query, limit, model }, signal);
 /** @param {object} body @param {AbortSignal} [signal] @returns {Promise<Answer>} */
@@ -146,7 +154,7 @@ export function item(id, model) {
   const both = JSON.stringify([model, id]);
   let found = known.get(both);
   if (!found) {
-    found = get(`v1/items/${encodeURIComponent(id)}`, { model });
+    found = one("v1/items", id, { model });
     found.catch(() => known.delete(both));
     known.set(both, found);
   }
