@@ -18,7 +18,7 @@ from palate.core.errors import ConfigError
 from palate.serve.app import create_app
 from palate.serve.guard import Door
 from palate.serve.limits import Limits
-from palate.serve.running import door_of, is_local, read_key
+from palate.serve.running import door_of, is_local, read_hosts, read_key
 from palate.serve.state import Shelf
 from serve import shop
 
@@ -57,6 +57,38 @@ def test_on_loopback_only_names_of_this_machine_are_served() -> None:
         *[True] * 4,
         *[False] * 3,
     ]
+
+
+def test_further_names_are_let_in_where_they_are_given() -> None:
+    for address in ("127.0.0.1", "0.0.0.0"):
+        door = door_of(address, None, read_hosts(["Films.example.org", "::2"]))
+        with shop.client(shop.served("popularity"), door=door) as client:
+            for host in ("films.example.org", "FILMS.example.org:443", "[::2]:80", "localhost:8000"):
+                assert client.get("/v1/health", headers={"Host": host}).status_code == 200
+            for host in ("example.org", "x.films.example.org", "films.example.org.evil"):
+                assert client.get("/v1/health", headers={"Host": host}).status_code == 400
+    for name in ("https://films.example.org", "films.example.org:443", "*", "*.example.org", "", "a b", "films/", "-x"):
+        with pytest.raises(ConfigError, match="is no name of a host"):
+            read_hosts([name])
+
+
+def test_what_can_be_got_can_be_asked_for_its_head(client: TestClient) -> None:
+    for path in (
+        "/",
+        "/v1/health",
+        "/v1/items/i6",
+        "/media/i6",
+        "/static/main.js",
+        "/metrics",
+        "/nowhere",
+        "/media/i3",
+    ):
+        head, whole = client.head(path), client.get(path)
+        assert (head.status_code, head.content) == (whole.status_code, b"")
+        assert head.headers["content-type"] == whole.headers["content-type"]
+        if path != "/metrics":
+            assert head.headers["content-length"] == str(len(whole.content))
+    assert client.head("/v1/recommend").status_code == 405
 
 
 def test_every_answer_keeps_browsers_safe(client: TestClient) -> None:

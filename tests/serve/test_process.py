@@ -127,6 +127,7 @@ def test_a_swap_that_is_asked_for_too_early_ends_nothing() -> None:
         (["nowhere"], "there is no bundle folder here"),
         (["nowhere", "--api-key-file", "none"], "there is no such file"),
         (["nowhere", "--media", "none"], "there is no such folder of media"),
+        (["nowhere", "--allow-host", "http://films.example.org"], "is no name of a host"),
         (["a=x", "a=y"], "two models are called 'a'"),
         (["nowhere", "--host", "no.such.host.invalid"], "cannot be had"),
     ],

@@ -43,6 +43,13 @@ def serve(
     api_key_file: Annotated[
         Path | None, typer.Option(metavar="FILE", help="File with the key that requests must send as X-API-Key.")
     ] = None,
+    allow_host: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            help="Further name by which the service may be called, as behind a proxy; may be given again.",
+        ),
+    ] = None,
     workers: Annotated[
         int, typer.Option(min=0, max=256, help="Requests that are worked on at once; 0: as many as there are cores.")
     ] = 0,
@@ -74,10 +81,11 @@ def serve(
         need_package(package, "serving", "serve")
     from palate.serve.app import create_app
     from palate.serve.limits import Limits
-    from palate.serve.running import door_of, is_local, listen, read_key, run
+    from palate.serve.running import door_of, is_local, listen, read_hosts, read_key, run
     from palate.serve.state import Shelf, names_of
 
     key = None if api_key_file is None else read_key(api_key_file)
+    hosts = read_hosts(allow_host or [])
     if media is not None and not media.is_dir():
         raise ConfigError("there is no such folder of media", where=str(media))
     names = names_of(paths)
@@ -98,5 +106,5 @@ def serve(
         bound.listen(limits.connections)
         shown = f"[{host}]" if ":" in host else host
         print(f"serving at http://{shown}:{bound.getsockname()[1]}/ (Ctrl-C ends it)", flush=True)
-        run(create_app(shelf, limits=limits, door=door_of(host, key), poll=poll, warm=True), bound, limits)
+        run(create_app(shelf, limits=limits, door=door_of(host, key, hosts), poll=poll, warm=True), bound, limits)
     print("stopped", flush=True)

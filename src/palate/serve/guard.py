@@ -47,8 +47,8 @@ class Door:
 
     Attributes:
         key: what requests must send along; None: nothing.
-        hosts: names by which the service may be called; None: any. A page elsewhere can make its own name lead here
-            (DNS rebinding), but not claim one of these.
+        hosts: names by which the service may be called, in lower case; None: any. A page elsewhere can make its own
+            name lead here (DNS rebinding), but not claim one of these.
     """
 
     key: str | None = None
@@ -93,6 +93,10 @@ class Guard:
             await self.app(scope, receive, send)
             return
         start, status = time.perf_counter(), 0
+        bare = scope["method"] == "HEAD"
+        if bare:
+            # Answered as GET is; what is sent of it ends with the headers.
+            scope = {**scope, "method": "GET"}
 
         async def sending(message: Message) -> None:
             nonlocal status
@@ -102,6 +106,8 @@ class Guard:
                 for name, value in SAFE.items():
                     headers[name] = value
                 headers.setdefault("Cache-Control", "no-store")
+            elif bare and message["type"] == "http.response.body":
+                message = {**message, "body": b""}
             await send(message)
 
         try:
