@@ -13,8 +13,11 @@ export function serve(models) {
   served = models;
 }
 
-/** @param {Model} model */
-export const nameOf = (model) => model.title || model.name;
+/** What a model is called; where two have one title, with what requests call it. @param {Model} model */
+export function nameOf({ title, name }) {
+  if (!title) return name;
+  return served.filter((model) => model.title === title).length > 1 ? `${title} (${name})` : title;
+}
 
 /** The chosen models, one or two; names that nobody serves count as not chosen. @returns {Model[]} */
 export function chosen() {
