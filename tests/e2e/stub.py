@@ -65,6 +65,7 @@ class Stub:
         plain: items have neither titles nor pictures.
         broken: items whose picture is not there.
         apart: Beta is of another catalogue, whose items are called "Other …".
+        titles: other titles of some items.
         placed: items that nobody took, whose scores have no parts.
         asked: path and body of every request to the API, in order.
     """
@@ -75,6 +76,7 @@ class Stub:
     plain: bool = False
     apart: bool = False
     broken: frozenset[int] = frozenset()
+    titles: dict[int, str] = field(default_factory=dict[int, str])
     placed: frozenset[int] = frozenset()
     asked: list[tuple[str, dict[str, Any]]] = field(default_factory=list[tuple[str, dict[str, Any]]])
     address: str = ""
@@ -86,7 +88,9 @@ class Stub:
     def shown(self, number: int, model: str = "") -> dict[str, Any]:
         if self.apart and model == "beta":
             return {"id": f"i{number}", "title": f"Other {number}", "image": f"/media/i{number}?model=beta"}
-        return {**item(number), "title": None, "image": None} if self.plain else item(number)
+        if self.plain:
+            return {**item(number), "title": None, "image": None}
+        return item(number) | ({"title": self.titles[number]} if number in self.titles else {})
 
     def answer(self, path: str, query: dict[str, str], body: dict[str, Any]) -> dict[str, Any] | None:
         """The answer to a request; None where there is none."""

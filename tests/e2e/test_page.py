@@ -10,7 +10,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from e2e.reading import column, ids, ranked
-from e2e.stub import BRANCHES, Stub, item, order, png
+from e2e.stub import BRANCHES, ENDLESS, Stub, item, order, png
 
 ENDS = "bars => bars.map((bar) => [bar.getBoundingClientRect().left, bar.getBoundingClientRect().right])"
 
@@ -98,6 +98,13 @@ def test_models_of_two_catalogues_show_their_own_people_and_items(page: Page, st
     expect(page.locator(".finder .title").nth(5)).to_have_text("Title 5")
 
 
+def test_two_states_of_one_model_are_told_apart(page: Page, stub: Stub) -> None:
+    models = [{"name": name, "title": "Alpha", "modalities": []} for name in ("alpha", "beta")]
+    page.route("**/v1/models", lambda route: route.fulfill(json={"models": models}))
+    page.goto(f"{stub.address}#/people?user=u1&model=alpha&model=beta")
+    expect(page.locator(".column h3")).to_have_text(["Alpha (alpha)", "Alpha (beta)"])
+
+
 def test_reasons_are_the_numbers_of_the_service_and_nothing_where_it_has_none(page: Page, stub: Stub) -> None:
     page.goto(f"{stub.address}#/people?user=u1&model=alpha&model=beta")
     column(page, "alpha")
@@ -111,6 +118,8 @@ def test_reasons_are_the_numbers_of_the_service_and_nothing_where_it_has_none(pa
     expected = [(zero, zero + full), (zero - full / 4, zero), (zero, zero + full / 2)]
     assert ends == [pytest.approx(each, abs=0.5) for each in expected], "bars are as long as numbers are large"
     assert first.locator(".behind .number").all_inner_texts() == ["0.75", "0.50"]
+    expect(first.locator(".behind .title")).to_have_text(["Title 52", "Title 53"])
+    expect(first.locator(".behind .title").first).to_be_visible()
     expect(column(page, "beta").locator(".why")).to_have_count(0)
     expect(column(page, "beta").get_by_text("Beta gives no reasons.")).to_be_visible()
 
@@ -173,6 +182,32 @@ def test_long_descriptions_open_on_demand(page: Page, stub: Stub) -> None:
     assert after
     assert after["height"] > before["height"] + 20
     expect(page.get_by_role("button", name="Show less")).to_have_attribute("aria-expanded", "true")
+
+
+CUT = "title => title.scrollHeight > title.clientHeight + 1"
+
+
+def test_a_title_that_never_ends_opens_on_demand(page: Page, stub: Stub) -> None:
+    page.goto(f"{stub.address}#/items?item=i1")
+    dialog = page.get_by_role("dialog")
+    heading = dialog.get_by_role("heading", name=ENDLESS)
+    expect(heading).to_be_visible()
+    page.set_viewport_size({"width": 420, "height": 800})
+    assert heading.evaluate(CUT)
+    dialog.get_by_role("button", name="Whole title").click()
+    assert not heading.evaluate(CUT)
+    expect(dialog.get_by_role("button", name="Shorter title")).to_have_attribute("aria-expanded", "true")
+    page.evaluate("location.hash = '#/items?item=i5'")
+    expect(dialog.get_by_role("heading", name="Title 5", exact=True)).to_be_visible()
+    expect(dialog.locator(".item-words .link")).to_have_count(0)
+
+
+def test_reasons_show_how_titles_end(page: Page, stub: Stub) -> None:
+    stub.titles = {number: f"The long adventures of somebody, in number {number}" for number in range(60)}
+    page.goto(f"{stub.address}#/people?user=u1&model=alpha&why=1")
+    titles = column(page, "alpha").locator("ol.rows .title")
+    assert titles.count() > 12
+    assert not any(title.evaluate(CUT) for title in titles.all())
 
 
 def test_items_are_found_by_their_words(page: Page, stub: Stub) -> None:

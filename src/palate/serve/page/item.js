@@ -10,6 +10,8 @@ import { go, pick, picked, state, watch } from "./state.js";
 import { noticeAttributes, valuesOf } from "./tune.js";
 
 const NEIGHBOURS = 12;
+// Letters of a title and a description that are shown without being asked for.
+const TITLE = 160, DESCRIPTION = 420;
 // What a request that makes no sense for this model or item is answered with; no reason for alarm here.
 const NOT_HERE = [400, 404, 422];
 
@@ -105,9 +107,9 @@ function head(details) {
     h(
       "div.item-words",
       {},
-      heading,
+      foldable(heading, TITLE, "Whole title", "Shorter title"),
       details.title && h("p.quiet-words", {}, `Item ${details.id}`),
-      details.description && description(details.description),
+      details.description && foldable(h("p.description", {}, details.description), DESCRIPTION),
       attributes.length > 0 &&
         h("dl.attributes", {}, attributes.map(([name, value]) =>
           h("div", {}, h("dt", {}, name), h("dd", {}, valuesOf(value).join(", "))))),
@@ -116,16 +118,21 @@ function head(details) {
   );
 }
 
-/** A description; a long one opens on demand. @param {string} text */
-function description(text) {
-  const words = h("p.description", {}, text);
-  if (text.length < 420) return words;
-  words.classList.add("folded");
-  const more = h("button.link", { type: "button", "aria-expanded": "false" }, "Read on");
+/**
+ * Words that open on demand where they are long.
+ *
+ * @param {HTMLElement} words @param {number} most letters that are shown in any case
+ * @param {string} [open] what the button says @param {string} [shut] what it says when all is shown
+ */
+function foldable(words, most, open = "Read on", shut = "Show less") {
+  const long = (words.textContent ?? "").length > most;
+  words.classList.toggle("folded", long);
+  if (!long) return words;
+  const more = h("button.link", { type: "button", "aria-expanded": "false" }, open);
   more.addEventListener("click", () => {
     const folded = words.classList.toggle("folded");
     more.setAttribute("aria-expanded", String(!folded));
-    more.textContent = folded ? "Read on" : "Show less";
+    more.textContent = folded ? open : shut;
   });
   return h("div", {}, words, more);
 }

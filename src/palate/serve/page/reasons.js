@@ -74,7 +74,7 @@ function behind(history, model) {
             "button.open",
             { type: "button", title: titleOf(item), onclick: () => openItem(item.id, model) },
             picture(item),
-            h("span.words", {}, h("span.unseen", {}, titleOf(item)), h("span.number", {}, number)),
+            h("span.words", {}, h("span.number", {}, number), h("span.title", {}, titleOf(item))),
           ),
         );
       }),
