@@ -69,7 +69,8 @@ def _item_id(item_id: ItemPath, id: NoPath = None) -> str:
     return item_id if id is None else id
 
 
-UserId, ItemId = Annotated[str, Depends(_user_id)], Annotated[str, Depends(_item_id)]
+UserId = Annotated[str, Depends(_user_id)]
+ItemId = Annotated[str, Depends(_item_id)]
 Words = Annotated[str, Query(max_length=schema.MOST_QUERY, description="words; empty: the first there are")]
 Most = Annotated[int, Query(ge=1, le=500, description="at most so many")]
 Model = Annotated[str | None, Query(max_length=schema.MOST_NAME, description="one of /v1/models; default: the first")]
