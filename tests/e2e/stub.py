@@ -64,6 +64,9 @@ class Stub:
         failures: path → status and error of its answers.
         plain: items have neither titles nor pictures.
         broken: items whose picture is not there.
+        apart: Beta is of another catalogue, whose items are called "Other …".
+        titles: other titles of some items.
+        placed: items that nobody took, whose scores have no parts.
         asked: path and body of every request to the API, in order.
     """
 
@@ -71,7 +74,10 @@ class Stub:
     delays: dict[str, float] = field(default_factory=dict[str, float])
     failures: dict[str, tuple[int, dict[str, str]]] = field(default_factory=dict[str, tuple[int, dict[str, str]]])
     plain: bool = False
+    apart: bool = False
     broken: frozenset[int] = frozenset()
+    titles: dict[int, str] = field(default_factory=dict[int, str])
+    placed: frozenset[int] = frozenset()
     asked: list[tuple[str, dict[str, Any]]] = field(default_factory=list[tuple[str, dict[str, Any]]])
     address: str = ""
 
@@ -79,31 +85,39 @@ class Stub:
         """What was asked of a path, in order."""
         return [body for asked, body in self.asked if asked == path]
 
-    def shown(self, number: int) -> dict[str, Any]:
-        return {**item(number), "title": None, "image": None} if self.plain else item(number)
+    def shown(self, number: int, model: str = "") -> dict[str, Any]:
+        if self.apart and model == "beta":
+            return {"id": f"i{number}", "title": f"Other {number}", "image": f"/media/i{number}?model=beta"}
+        if self.plain:
+            return {**item(number), "title": None, "image": None}
+        return item(number) | ({"title": self.titles[number]} if number in self.titles else {})
 
     def answer(self, path: str, query: dict[str, str], body: dict[str, Any]) -> dict[str, Any] | None:
         """The answer to a request; None where there is none."""
+        model = str(query.get("model", ""))
         if path == "/v1/models":
             able = {"alpha": True, "beta": False}
-            return {"models": [{**ABLE, **each, "takes_image": able[str(each["name"])]} for each in MODELS]}
+            found = [{**ABLE, **each, "takes_image": able[str(each["name"])]} for each in MODELS]
+            return {"models": [{**each, "catalogue": str(each["name"]) if self.apart else "shop"} for each in found]}
         if path == "/v1/users":
-            found = [f"u{number}" for number in range(30) if query.get("query", "") in f"u{number}"]
+            letter = "v" if self.apart and model == "beta" else "u"
+            found = [f"{letter}{number}" for number in range(30) if query.get("query", "") in f"{letter}{number}"]
             return {"users": [{"id": name, "interactions": 8} for name in found[: int(query["limit"])]]}
         if path.startswith("/v1/users/"):
-            name = unquote(path.removeprefix("/v1/users/"))
-            return {"id": name, "interactions": 8, "history": [self.shown(50 + place) for place in range(8)]}
+            name = query.get("id") or unquote(path.removeprefix("/v1/users/"))
+            return {"id": name, "interactions": 8, "history": [self.shown(50 + place, model) for place in range(8)]}
         if path == "/v1/items":
             words = query.get("query", "").lower().split()
             found = [n for n in range(COUNT) if all(word in (item(n)["title"] or "").lower() for word in words)]
-            return {"items": [self.shown(number) for number in found[: int(query["limit"])]]}
+            return {"items": [self.shown(number, model) for number in found[: int(query["limit"])]]}
         if path.startswith("/v1/items/"):
-            number = int(path.removeprefix("/v1/items/i"))
+            # The item of two points is the ninth.
+            number = 8 if query.get("id") == ".." else int(path.removeprefix("/v1/items/i"))
             known = {"attributes": {"genre": "calm|loud" if number % 2 else "calm", "year": 1980 + number}}
             if self.plain:
                 return {**self.shown(number), "modalities": [], "attributes": {}, "description": None}
             described = "Words. " * 120 if number == 4 else f"About {number}"
-            return {**self.shown(number), **known, "description": described, "modalities": ["text"]}
+            return {**self.shown(number, model), **known, "description": described, "modalities": ["text"]}
         if path == "/v1/recommend":
             return self.recommend(body)
         if path == "/v1/similar":
@@ -115,12 +129,14 @@ class Stub:
         model = body.get("model", "alpha")
         ranked = order(model, json.dumps(body[kind]))[: body["k"]]
         items = [
-            {**self.shown(number), "score": 9 - place / 8, "rank": place + 1} for place, number in enumerate(ranked)
+            {**self.shown(number, model), "score": 9 - place / 8, "rank": place + 1}
+            for place, number in enumerate(ranked)
         ]
         if body.get("explain") and model == "alpha":
             for each in items:
                 near = [{**self.shown(52), "similarity": 0.75}, {**self.shown(53), "similarity": 0.5}]
-                each["why"] = {"branches": BRANCHES, "history": near}
+                placed = int(each["id"][1:]) in self.placed
+                each["why"] = {"branches": {} if placed else BRANCHES, "history": near, "placed": placed}
         elif body.get("explain"):
             for each in items:
                 each["why"] = {"branches": {}, "history": []}
@@ -128,7 +144,8 @@ class Stub:
 
     def similar(self, body: dict[str, Any]) -> dict[str, Any]:
         ranked = order("beta" if body["by"] == "text" else "alpha", body["by"])[: body["k"]]
-        items = [{**self.shown(n), "similarity": 1 - place / 20, "rank": place + 1} for place, n in enumerate(ranked)]
+        shown = [self.shown(number, str(body.get("model"))) for number in ranked]
+        items = [{**each, "similarity": 1 - place / 20, "rank": place + 1} for place, each in enumerate(shown)]
         return {"model": body.get("model"), "by": body["by"], "items": items, "notes": []}
 
 

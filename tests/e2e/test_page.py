@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import base64
+import re
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import Page, expect
 
 from e2e.reading import column, ids, ranked
-from e2e.stub import BRANCHES, Stub, item, order, png
+from e2e.stub import BRANCHES, ENDLESS, Stub, item, order, png
 
 ENDS = "bars => bars.map((bar) => [bar.getBoundingClientRect().left, bar.getBoundingClientRect().right])"
 
@@ -67,6 +68,43 @@ def test_two_models_side_by_side_say_what_they_share(page: Page, stub: Stub) -> 
     assert ids(column(page, "alpha")) == right
 
 
+def test_models_of_two_catalogues_show_their_own_people_and_items(page: Page, stub: Stub) -> None:
+    stub.apart = True
+    page.goto(stub.address)
+    expect(page.get_by_role("button", name="u3 8 items")).to_be_visible()
+    page.get_by_label("Model", exact=True).select_option("beta")
+    expect(page.locator(".start .title").first).to_have_text("Other 0")
+    page.get_by_role("button", name="v3 8 items").click()
+    expect(page.locator(".history .title").first).to_have_text("Other 50")
+    page.get_by_role("button", name="Surprise me").click()
+    expect(page).to_have_url(re.compile(r"user=v(?!3\b)"))
+
+    page.goto(f"{stub.address}#/people?user=u1&model=alpha&model=beta")
+    expect(page.locator(".summary")).to_have_text("")
+    other = column(page, "beta").locator("[data-item]").first
+    number = ranked("beta", '"u1"')[0].removeprefix("i")
+    expect(other).to_have_attribute("data-item", f"i{number}")
+    expect(other.locator("img")).to_have_attribute("src", f"{stub.address}media/i{number}?model=beta")
+    other.locator(".open").click()
+    dialog = page.get_by_role("dialog", name=f"Other {number}", exact=True)
+    expect(dialog.locator(".standing h3")).to_have_text(["Number 1 of Beta for person u1"])
+    expect(dialog.locator(".neighbour-row h3")).to_have_text(["Close to it for Beta", "Alike by text"])
+    page.reload()
+    expect(dialog).to_be_visible()
+    page.goto(f"{stub.address}#/mine?like=i5&model=beta")
+    expect(page.locator(".mine .title")).to_have_text("Other 5")
+    page.get_by_label("Model", exact=True).select_option("alpha")
+    expect(page.locator(".mine .title")).to_have_text("Title 5")
+    expect(page.locator(".finder .title").nth(5)).to_have_text("Title 5")
+
+
+def test_two_states_of_one_model_are_told_apart(page: Page, stub: Stub) -> None:
+    models = [{"name": name, "title": "Alpha", "modalities": []} for name in ("alpha", "beta")]
+    page.route("**/v1/models", lambda route: route.fulfill(json={"models": models}))
+    page.goto(f"{stub.address}#/people?user=u1&model=alpha&model=beta")
+    expect(page.locator(".column h3")).to_have_text(["Alpha (alpha)", "Alpha (beta)"])
+
+
 def test_reasons_are_the_numbers_of_the_service_and_nothing_where_it_has_none(page: Page, stub: Stub) -> None:
     page.goto(f"{stub.address}#/people?user=u1&model=alpha&model=beta")
     column(page, "alpha")
@@ -80,8 +118,22 @@ def test_reasons_are_the_numbers_of_the_service_and_nothing_where_it_has_none(pa
     expected = [(zero, zero + full), (zero - full / 4, zero), (zero, zero + full / 2)]
     assert ends == [pytest.approx(each, abs=0.5) for each in expected], "bars are as long as numbers are large"
     assert first.locator(".behind .number").all_inner_texts() == ["0.75", "0.50"]
+    expect(first.locator(".behind .title")).to_have_text(["Title 52", "Title 53"])
+    expect(first.locator(".behind .title").first).to_be_visible()
     expect(column(page, "beta").locator(".why")).to_have_count(0)
     expect(column(page, "beta").get_by_text("Beta gives no reasons.")).to_be_visible()
+
+
+def test_of_an_item_that_nobody_took_the_page_says_that_it_was_placed(page: Page, stub: Stub) -> None:
+    first, second = order("alpha", '"u1"')[:2]
+    stub.placed = frozenset({first})
+    page.goto(f"{stub.address}#/people?user=u1&model=alpha&why=1")
+    rows = column(page, "alpha").locator("ol.rows > li")
+    said = rows.nth(0).get_by_text("its content gave it its place")
+    expect(said).to_be_visible()
+    expect(rows.nth(0).locator(".bars")).to_have_count(0)
+    assert rows.nth(1).get_attribute("data-item") == f"i{second}"
+    expect(rows.nth(1).locator(".bars dt")).to_have_text(list(BRANCHES))
 
 
 def test_an_item_opens_with_its_facts_its_reasons_and_its_neighbours(page: Page, stub: Stub) -> None:
@@ -130,6 +182,32 @@ def test_long_descriptions_open_on_demand(page: Page, stub: Stub) -> None:
     assert after
     assert after["height"] > before["height"] + 20
     expect(page.get_by_role("button", name="Show less")).to_have_attribute("aria-expanded", "true")
+
+
+CUT = "title => title.scrollHeight > title.clientHeight + 1"
+
+
+def test_a_title_that_never_ends_opens_on_demand(page: Page, stub: Stub) -> None:
+    page.goto(f"{stub.address}#/items?item=i1")
+    dialog = page.get_by_role("dialog")
+    heading = dialog.get_by_role("heading", name=ENDLESS)
+    expect(heading).to_be_visible()
+    page.set_viewport_size({"width": 420, "height": 800})
+    assert heading.evaluate(CUT)
+    dialog.get_by_role("button", name="Whole title").click()
+    assert not heading.evaluate(CUT)
+    expect(dialog.get_by_role("button", name="Shorter title")).to_have_attribute("aria-expanded", "true")
+    page.evaluate("location.hash = '#/items?item=i5'")
+    expect(dialog.get_by_role("heading", name="Title 5", exact=True)).to_be_visible()
+    expect(dialog.locator(".item-words .link")).to_have_count(0)
+
+
+def test_reasons_show_how_titles_end(page: Page, stub: Stub) -> None:
+    stub.titles = {number: f"The long adventures of somebody, in number {number}" for number in range(60)}
+    page.goto(f"{stub.address}#/people?user=u1&model=alpha&why=1")
+    titles = column(page, "alpha").locator("ol.rows .title")
+    assert titles.count() > 12
+    assert not any(title.evaluate(CUT) for title in titles.all())
 
 
 def test_items_are_found_by_their_words(page: Page, stub: Stub) -> None:

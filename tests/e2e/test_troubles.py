@@ -55,6 +55,15 @@ def test_titles_are_words_and_never_markup(page: Page, stub: Stub) -> None:
     expect(page.locator("img[src=x], main script")).to_have_count(0)
 
 
+def test_ids_that_no_path_can_hold_are_asked_for_beside_it(page: Page, stub: Stub) -> None:
+    page.goto(f"{stub.address}#/people?user=..&item=..")
+    expect(page.get_by_role("dialog", name="Title 8", exact=True)).to_be_visible()
+    expect(page.locator(".history .title").first).to_have_text("Title 50")
+    settle(page)
+    assert stub.bodies("/v1/items/") == [{"id": "..", "model": "alpha"}]
+    assert stub.bodies("/v1/users/") == [{"id": "..", "limit": "50", "model": "alpha"}]
+
+
 def test_without_pictures_or_titles_items_are_tiles_with_their_ids(page: Page, stub: Stub, audit: str) -> None:
     stub.plain = True
     page.goto(f"{stub.address}#/people?user=u1")

@@ -162,7 +162,13 @@ def test_what_cannot_be_asked_says_so(client: TestClient) -> None:
         "what"
     ].replace("item vectors", "vectors")
     assert "compares no items" in refused(client, "similar", 422, item="i1", model="popularity")["what"]
-    assert "none of the modalities" in refused(client, "similar", 422, text="robot", by="image")["what"]
+    error = refused(client, "similar", 422, text="robot", by="image")
+    assert "none of the modalities" in error["what"]
+    assert error["do"] == 'ask with "by": "text", or choose another model'
+    error = refused(client, "similar", 422, text="robot", model="popularity")
+    assert error["what"] == "this model cannot be asked by a description: it places no new items"
+    assert error["do"] == 'ask with "by": "text", or choose another model'
+    assert ask(client, "similar", text="robot", model="popularity", by="text", k=1)["items"]
     for body in (
         {"user": "x"},
         {"items": [{"id": "x"}]},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 import threading
@@ -11,11 +12,14 @@ from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
+from starlette.types import Message
 
 from palate.core.errors import ConfigError
+from palate.serve.app import create_app
 from palate.serve.guard import Door
 from palate.serve.limits import Limits
-from palate.serve.running import door_of, is_local, read_key
+from palate.serve.running import door_of, is_local, read_hosts, read_key
+from palate.serve.state import Shelf
 from serve import shop
 
 KEY = "0123456789abcdef-key"
@@ -55,6 +59,38 @@ def test_on_loopback_only_names_of_this_machine_are_served() -> None:
     ]
 
 
+def test_further_names_are_let_in_where_they_are_given() -> None:
+    for address in ("127.0.0.1", "0.0.0.0"):
+        door = door_of(address, None, read_hosts(["Films.example.org", "::2"]))
+        with shop.client(shop.served("popularity"), door=door) as client:
+            for host in ("films.example.org", "FILMS.example.org:443", "[::2]:80", "localhost:8000"):
+                assert client.get("/v1/health", headers={"Host": host}).status_code == 200
+            for host in ("example.org", "x.films.example.org", "films.example.org.evil"):
+                assert client.get("/v1/health", headers={"Host": host}).status_code == 400
+    for name in ("https://films.example.org", "films.example.org:443", "*", "*.example.org", "", "a b", "films/", "-x"):
+        with pytest.raises(ConfigError, match="is no name of a host"):
+            read_hosts([name])
+
+
+def test_what_can_be_got_can_be_asked_for_its_head(client: TestClient) -> None:
+    for path in (
+        "/",
+        "/v1/health",
+        "/v1/items/i6",
+        "/media/i6",
+        "/static/main.js",
+        "/metrics",
+        "/nowhere",
+        "/media/i3",
+    ):
+        head, whole = client.head(path), client.get(path)
+        assert (head.status_code, head.content) == (whole.status_code, b"")
+        assert head.headers["content-type"] == whole.headers["content-type"]
+        if path != "/metrics":
+            assert head.headers["content-length"] == str(len(whole.content))
+    assert client.head("/v1/recommend").status_code == 405
+
+
 def test_every_answer_keeps_browsers_safe(client: TestClient) -> None:
     for path in ("/v1/health", "/v1/users/none", "/nowhere", "/media/i6", "/metrics"):
         headers = client.get(path).headers
@@ -88,14 +124,16 @@ def test_pictures_have_limits_of_bytes_and_pixels(monkeypatch: pytest.MonkeyPatc
     limits = Limits(picture_bytes=2000, picture_pixels=100)
     with shop.client(shop.served("vbpr"), limits=limits) as client:
 
-        def asked(data: bytes) -> tuple[int, str]:
+        def asked(data: bytes) -> tuple[int, dict[str, str]]:
             body = {"image": base64.b64encode(data).decode(), "by": "image"}
             answer = client.post("/v1/similar", json=body)
-            return answer.status_code, answer.json().get("error", {}).get("what", "")
+            return answer.status_code, answer.json().get("error", {})
 
-        assert asked(shop.png((9, 9, 9), side=10)) == (200, "")
-        assert "11 × 11 pixels" in asked(shop.png((9, 9, 9), side=11))[1]
-        assert asked(b"\x89PNG\r\n\x1a\n" + b"\0" * 2000)[0] == 413
+        assert asked(shop.png((9, 9, 9), side=10)) == (200, {})
+        many = {"what": "the picture has 11 × 11 pixels; it may have up to 100 in all", "do": "send a smaller one"}
+        assert asked(shop.png((9, 9, 9), side=11)) == (413, {**many, "where": "image"})
+        heavy = {"what": "the picture has 2,008 bytes; it may have up to 2,000", "do": "send a smaller one"}
+        assert asked(b"\x89PNG\r\n\x1a\n" + b"\0" * 2000) == (413, {**heavy, "where": "image"})
 
 
 @pytest.mark.parametrize(
@@ -128,6 +166,28 @@ def test_what_no_schema_allows_is_refused_in_words(client: TestClient, content: 
     answer = client.post("/v1/recommend", content=content, headers={"Content-Type": "application/json"})
     assert answer.status_code == status
     assert word in answer.json()["error"]["what"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "said"),
+    [
+        ("application/x-www-form-urlencoded", "the body is sent as 'application/x-www-form-urlencoded', not as JSON"),
+        ("text/plain;charset=UTF-8", "the body is sent as 'text/plain', not as JSON"),
+        (None, "nothing says that the body is JSON"),
+    ],
+)
+def test_a_body_that_is_not_sent_as_json_is_told_how_to_send_it(
+    client: TestClient, kind: str | None, said: str
+) -> None:
+    headers = {} if kind is None else {"Content-Type": kind}
+    for route in ("recommend", "similar"):
+        answer = client.post(f"/v1/{route}", content=b'{"user": "u1"}', headers=headers)
+        assert (answer.status_code, answer.json()["error"]["what"]) == (415, said)
+        assert "Content-Type: application/json" in answer.json()["error"]["do"]
+    for right in ("application/json; charset=utf-8", "Application/JSON", "application/vnd.shop+json"):
+        answer = client.post("/v1/recommend", content=b'{"user": "u1"}', headers={"Content-Type": right})
+        assert answer.status_code == 200
+    assert client.post("/v1/recommend").json()["error"]["what"] == "the body is missing"
 
 
 def test_a_whole_number_may_be_written_with_a_point(client: TestClient) -> None:
@@ -189,3 +249,35 @@ def test_a_key_file_holds_one_long_line(tmp_path: Path) -> None:
             read_key(path)
     with pytest.raises(ConfigError, match="no such file"):
         read_key(tmp_path / "none")
+
+
+def test_who_still_sends_when_the_service_stops_is_told_so() -> None:
+    sent: list[Message] = []
+
+    async def silence() -> Message:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    async def given_up() -> None:
+        app = create_app(Shelf.of(shop.served("popularity")))
+        headers = [(b"content-type", b"application/json"), (b"content-length", b"30"), (b"host", b"localhost")]
+        path = {"path": "/v1/recommend", "raw_path": b"/v1/recommend", "query_string": b"", "root_path": ""}
+        scope = {"type": "http", "http_version": "1.1", "method": "POST", "scheme": "http", "headers": headers, **path}
+        task = asyncio.create_task(app(scope, silence, send))
+        await asyncio.sleep(0.05)
+        task.cancel()
+        await task
+
+    asyncio.run(given_up())
+    assert sent[0]["status"] == 503
+    assert json.loads(sent[1]["body"])["error"]["what"] == "the service is stopping"
+
+
+def test_the_page_without_scripts_names_an_address_that_is_there() -> None:
+    with shop.client(shop.served("popularity")) as client:
+        said = client.get("/").text.partition("<noscript>")[2].partition("</noscript>")[0]
+        described = said.partition("described at ")[2].split(".</p>")[0]
+        assert client.get(described).status_code == 200

@@ -127,6 +127,7 @@ def test_a_swap_that_is_asked_for_too_early_ends_nothing() -> None:
         (["nowhere"], "there is no bundle folder here"),
         (["nowhere", "--api-key-file", "none"], "there is no such file"),
         (["nowhere", "--media", "none"], "there is no such folder of media"),
+        (["nowhere", "--allow-host", "http://films.example.org"], "is no name of a host"),
         (["a=x", "a=y"], "two models are called 'a'"),
         (["nowhere", "--host", "no.such.host.invalid"], "cannot be had"),
     ],
@@ -135,6 +136,15 @@ def test_mistakes_are_said_before_anything_is_served(words: list[str], said: str
     ended = worlds.palate("serve", *words, "--port", "0")
     assert (ended.code, ended.out) == (1, "")
     assert said in ended.err
+    assert "Traceback" not in ended.err
+
+
+@pytest.mark.parametrize("option", ["--poll", "--timeout", "--port", "--workers"])
+@pytest.mark.parametrize("value", ["inf", "nan", "-1", "1e11", "99999999999999999999"])
+def test_numbers_out_of_bounds_are_refused_before_anything_is_served(option: str, value: str) -> None:
+    ended = worlds.palate("serve", "nowhere", option, value)
+    assert (ended.code, ended.out) == (2, "")
+    assert f"Invalid value for '{option}'" in ended.err
     assert "Traceback" not in ended.err
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import signal
 import sys
 from pathlib import Path
@@ -10,6 +11,16 @@ from typing import Annotated
 import typer
 
 from palate.cli.application import MovedOption, app
+
+# Longer than a day means nothing here, and threads cannot wait for ever in numbers.
+MOST_SECONDS = 86_400.0
+
+
+def _seconds(value: float) -> float:
+    """Refuse what is no number: the bounds of an option let it through."""
+    if math.isnan(value):
+        raise typer.BadParameter("nan is no number of seconds.")
+    return value
 
 
 @app.command()
@@ -32,12 +43,27 @@ def serve(
     api_key_file: Annotated[
         Path | None, typer.Option(metavar="FILE", help="File with the key that requests must send as X-API-Key.")
     ] = None,
+    allow_host: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            help="Further name by which the service may be called, as behind a proxy; may be given again.",
+        ),
+    ] = None,
     workers: Annotated[
         int, typer.Option(min=0, max=256, help="Requests that are worked on at once; 0: as many as there are cores.")
     ] = 0,
-    timeout: Annotated[float, typer.Option(min=0.1, help="Seconds that an answer may take.")] = 30.0,
+    timeout: Annotated[
+        float, typer.Option(min=0.1, max=MOST_SECONDS, callback=_seconds, help="Seconds that an answer may take.")
+    ] = 30.0,
     poll: Annotated[
-        float, typer.Option(min=0, help="Seconds between looks for a new state of what is served; 0: on SIGHUP alone.")
+        float,
+        typer.Option(
+            min=0,
+            max=MOST_SECONDS,
+            callback=_seconds,
+            help="Seconds between looks for a new state of what is served; 0: on SIGHUP alone.",
+        ),
     ] = 2.0,
     data: MovedOption = None,
 ) -> None:
@@ -55,10 +81,11 @@ def serve(
         need_package(package, "serving", "serve")
     from palate.serve.app import create_app
     from palate.serve.limits import Limits
-    from palate.serve.running import door_of, is_local, listen, read_key, run
+    from palate.serve.running import door_of, is_local, listen, read_hosts, read_key, run
     from palate.serve.state import Shelf, names_of
 
     key = None if api_key_file is None else read_key(api_key_file)
+    hosts = read_hosts(allow_host or [])
     if media is not None and not media.is_dir():
         raise ConfigError("there is no such folder of media", where=str(media))
     names = names_of(paths)
@@ -79,5 +106,5 @@ def serve(
         bound.listen(limits.connections)
         shown = f"[{host}]" if ":" in host else host
         print(f"serving at http://{shown}:{bound.getsockname()[1]}/ (Ctrl-C ends it)", flush=True)
-        run(create_app(shelf, limits=limits, door=door_of(host, key), poll=poll, warm=True), bound, limits)
+        run(create_app(shelf, limits=limits, door=door_of(host, key, hosts), poll=poll, warm=True), bound, limits)
     print("stopped", flush=True)

@@ -49,6 +49,22 @@ _DAMAGED = (
 _ORIENTATION = 0x0112
 
 
+class PictureTooLarge(DataError):
+    """A picture of more pixels than are decoded.
+
+    Args:
+        width, height: of the picture.
+        most: pixels of the largest picture that is decoded.
+    """
+
+    def __init__(self, width: int, height: int, most: int) -> None:
+        self.width, self.height, self.most = width, height, most
+        super().__init__(
+            f"the picture is {width:,} × {height:,} pixels, the limit is {most:,} in all; "
+            "the setting max_pixels allows more"
+        )
+
+
 def read_picture(data: bytes, *, most_pixels: int) -> Image:
     """The picture in `data`: RGB, upright, its first frame, transparent parts over white.
 
@@ -67,10 +83,7 @@ def read_picture(data: bytes, *, most_pixels: int) -> Image:
         picture = cast("Image", reader(io.BytesIO(data)))
         width, height = picture.size
         if width * height > most_pixels:
-            raise DataError(
-                f"the picture is {width:,} × {height:,} pixels, the limit is {most_pixels:,} in all; "
-                "the setting max_pixels allows more"
-            )
+            raise PictureTooLarge(width, height, most_pixels)
         picture.load()
         return _upright(_plain(picture), picture)
     except (DecompressionBombError, DecompressionBombWarning) as error:  # some readers ask Pillow's own limit

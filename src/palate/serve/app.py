@@ -12,7 +12,7 @@ from threading import Thread
 from typing import Annotated, Any
 
 import numpy as np
-from fastapi import Body, FastAPI, Path, Query, Request
+from fastapi import Body, Depends, FastAPI, Path, Query, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse
 from fastapi.staticfiles import StaticFiles
@@ -29,7 +29,7 @@ from palate.serve.limits import Limits, Workers
 from palate.serve.media import picture_of
 from palate.serve.metrics import TYPE, Metrics
 from palate.serve.ranking import recommend, similar
-from palate.serve.refusals import Refusal, malformed, problem
+from palate.serve.refusals import Refusal, malformed, not_json, problem
 from palate.serve.state import Served, Shelf
 from palate.serve.watching import Watcher
 from palate.version import __version__
@@ -47,12 +47,30 @@ _SAID = {
     408: "The body did not arrive in time.",
     410: "The model is not served any more: somebody was forgotten in its run.",
     413: "The body or the picture is too large.",
+    415: "The body is not said to be JSON.",
     422: "The request does not fit the schema, or the model cannot answer it.",
     503: "The service is busy, or it took too long.",
 }
 
-UserId = Annotated[str, Path(description="a user's id", max_length=schema.MOST_ID)]
-ItemId = Annotated[str, Path(description="an item's id", max_length=schema.MOST_ID)]
+UserPath = Annotated[str, Path(description="a user's id", max_length=schema.MOST_ID)]
+ItemPath = Annotated[str, Path(description="an item's id", max_length=schema.MOST_ID)]
+# Browsers take these two out of a path, however they are written there.
+NoPath = Annotated[
+    str | None,
+    Query(max_length=schema.MOST_ID, description="the id in place of the path's, which can be neither '.' nor '..'"),
+]
+
+
+def _user_id(user_id: UserPath, id: NoPath = None) -> str:
+    return user_id if id is None else id
+
+
+def _item_id(item_id: ItemPath, id: NoPath = None) -> str:
+    return item_id if id is None else id
+
+
+UserId = Annotated[str, Depends(_user_id)]
+ItemId = Annotated[str, Depends(_item_id)]
 Words = Annotated[str, Query(max_length=schema.MOST_QUERY, description="words; empty: the first there are")]
 Most = Annotated[int, Query(ge=1, le=500, description="at most so many")]
 Model = Annotated[str | None, Query(max_length=schema.MOST_NAME, description="one of /v1/models; default: the first")]
@@ -168,7 +186,8 @@ def create_app(
         "/v1/recommend",
         response_model=schema.RecommendAnswer,
         response_model_exclude_unset=True,
-        responses=_told(400, 401, 404, 408, 410, 413, 422, 503),
+        responses=_told(400, 401, 404, 408, 410, 413, 415, 422, 503),
+        dependencies=[Depends(_said_to_be_json)],
         tags=["recommend"],
     )
     async def recommendations(asked: Annotated[schema.Recommend, Body()]) -> Response:
@@ -185,7 +204,8 @@ def create_app(
     @app.post(
         "/v1/similar",
         response_model=schema.SimilarAnswer,
-        responses=_told(400, 401, 404, 408, 410, 413, 422, 503),
+        responses=_told(400, 401, 404, 408, 410, 413, 415, 422, 503),
+        dependencies=[Depends(_said_to_be_json)],
         tags=["recommend"],
     )
     async def similars(asked: Annotated[schema.Similar, Body()]) -> Response:
@@ -223,6 +243,18 @@ def create_app(
     return app
 
 
+async def _said_to_be_json(request: Request) -> None:
+    """Refuse a body of another type: forms and plain text are what a page elsewhere can send unasked.
+
+    Raises:
+        Refusal: 415.
+    """
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    main, _, sub = kind.partition("/")
+    if await request.body() and not (main == "application" and (sub == "json" or sub.endswith("+json"))):
+        raise not_json(kind)
+
+
 def _facts(served: Served, readers: Readers) -> schema.ModelFacts:
     bundle = served.bundle
     return schema.ModelFacts(
@@ -233,7 +265,7 @@ def _facts(served: Served, readers: Readers) -> schema.ModelFacts:
         users=bundle.facts.users,
         items=bundle.facts.items,
         modalities=list(bundle.features),
-        branches=list(served.branches),
+        branches=list(served.branches.parts),
         folds_in=True,
         places_items=bundle.content is not None,
         takes_text=readers.takes("text", bundle),

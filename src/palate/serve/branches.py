@@ -1,7 +1,8 @@
 """The named parts of a model's score as linear maps, so that they can be told for users who were folded in too.
 
 Takes what `Recommender.score_parts` gives; a part meets columns of the user's vector with vectors of its own for the
-items. Parts that do not add up to the score for every possible user are left out altogether.
+items. Parts that do not add up to the score for every possible user are left out altogether. Items that were placed by
+their content have vectors that the model did not learn, and so no parts: they are told apart from the others.
 """
 
 from __future__ import annotations
@@ -9,10 +10,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from palate.core.seeds import torch_generator
 from palate.graph.rows import IntArray
 from palate.models.base import Embeddings
 
@@ -38,26 +40,59 @@ class Branch:
         return self.item[torch.from_numpy(items)] @ user[self.columns]
 
 
-def branches_of(parts: Mapping[str, Embeddings], user: Tensor, item: Tensor) -> dict[str, Branch]:
-    """The parts of a score; none where they do not add up.
+@dataclass(frozen=True, eq=False)
+class Branches:
+    """The parts of the scores of one model.
+
+    Attributes:
+        parts: by name; none where they do not add up, or where the score is no sum.
+        placed: I: items whose vectors were placed by content, so that their scores have no parts.
+    """
+
+    parts: dict[str, Branch]
+    placed: NDArray[np.bool_]
+
+    def of(self, user: Tensor, items: IntArray) -> list[dict[str, float]]:
+        """What each part adds to the score of each of `items` for a user vector; nothing for those that were placed."""
+        added = {name: branch.of(user, items).tolist() for name, branch in self.parts.items()}
+        return [
+            {} if self.placed[item] else {name: values[place] for name, values in added.items()}
+            for place, item in enumerate(items.tolist())
+        ]
+
+
+def no_branches(items: int) -> Branches:
+    """Where nothing is said of parts."""
+    return Branches({}, np.zeros(items, dtype=np.bool_))
+
+
+def branches_of(
+    parts: Mapping[str, Embeddings], user: Tensor, item: Tensor, unlearnt: NDArray[np.bool_] | None = None
+) -> Branches:
+    """The parts of a score; none where they do not add up for an item that was not placed.
 
     Args:
         parts: see `Recommender.score_parts`.
         user: U × d.
         item: I × d.
+        unlearnt: I: items that may have been placed by their content; None: none of them.
     """
+    nothing = no_branches(len(item))
     found: dict[str, Branch] = {}
+    # Side by side again, the parts' vectors are the model's own, for every possible user.
+    own = torch.zeros_like(item)
     for name, part in parts.items():
         columns = _columns(part.user.float()[:LOOKED_AT], user[:LOOKED_AT])
         if columns is None:
-            return {}
+            return nothing
         found[name] = Branch(columns, part.item.float())
-    anybody = torch.randn(user.shape[1], generator=torch_generator(0, "branches"))
-    total = item @ anybody
-    added = torch.stack([branch.item @ anybody[branch.columns] for branch in found.values()]).sum(0) if found else None
-    if added is None or not bool(((added - total).abs() <= NEAR * total.abs().max()).all()):
-        return {}
-    return found
+        own[:, columns] += found[name].item
+    if not found:
+        return nothing
+    size = item.abs()
+    near = ((own - item).abs() <= NEAR * size.amax(0) + 1e-6 * size.max()).all(1).numpy()
+    may_differ = np.zeros(len(near), dtype=np.bool_) if unlearnt is None else unlearnt
+    return Branches(found, ~near) if bool((near | may_differ).all()) else nothing
 
 
 def _columns(part: Tensor, user: Tensor) -> slice | None:

@@ -20,6 +20,7 @@ from palate.core.errors import PalateError
 from palate.encode.base import ENCODERS, Encoder, build_encoder
 from palate.encode.features import Features
 from palate.encode.media import MediaFile
+from palate.encode.pictures import PictureTooLarge
 from palate.recommend.bundle import Bundle
 from palate.serve.limits import Limits
 from palate.serve.refusals import Refusal
@@ -73,22 +74,25 @@ class Readers:
         # Who only asks what can be read does not wait until something is.
         self._reading = threading.Lock()
 
-    def find(self, kind: Kind, modalities: Mapping[str, str]) -> Reader:
+    def find(self, kind: Kind, modalities: Mapping[str, str], others: Mapping[str, str] | None = None) -> Reader:
         """What turns content of a kind into one of these modalities.
 
         Args:
             modalities: name → identity of the encoder.
+            others: likewise, those that could be asked for in their place.
 
         Raises:
             Refusal: when none of them is made of such content, or its encoder cannot be run here.
         """
         what = {"text": "a description", "image": "a picture"}[kind]
-        fitting = {name: identity for name, identity in modalities.items() if identity.split(" ")[0] == kind}
+        fitting = _made_of(kind, modalities)
         if not fitting:
+            why = "none of the modalities that count here is made of such content"
+            instead = " or ".join(f'"by": "{name}"' for name in _made_of(kind, others or {}))
             raise Refusal(
                 422,
-                f"this model cannot be asked by {what}: none of the modalities that count here is made of such content",
-                do=f"choose another model, or name a modality that is; there are: {', '.join(modalities) or 'none'}",
+                f"this model cannot be asked by {what}: {why if modalities else 'it places no new items'}",
+                do=f"ask with {instead}, or choose another model" if instead else "choose another model",
             )
         reasons: list[PalateError] = []
         for name, identity in sorted(fitting.items()):
@@ -121,6 +125,10 @@ class Readers:
             # One at a time: encoders fetch their weights when they first need them.
             with self._reading:
                 rows = encoder.encode_batch([content])
+        except PictureTooLarge as error:
+            # What it advises is for who encodes a catalogue.
+            shown = f"{error.width:,} × {error.height:,} pixels; it may have up to {error.most:,} in all"
+            raise Refusal(413, f"the picture has {shown}", where="image", do="send a smaller one") from None
         except PalateError as error:
             raise Refusal(422, error.what, where="image" if encoder.modality == "image" else "text") from None
         if not np.isfinite(rows).all():
@@ -175,8 +183,18 @@ class Readers:
             ) from None
         if not data or len(data) > self.limits.picture_bytes:
             most = f"it may have up to {self.limits.picture_bytes:,}"
-            raise Refusal(413 if data else 422, f"the picture has {len(data):,} bytes; {most}", where="image")
+            raise Refusal(
+                413 if data else 422,
+                f"the picture has {len(data):,} bytes; {most}",
+                where="image",
+                do="send a smaller one" if data else "",
+            )
         return Upload(cell="the picture", root=None, data=data)
+
+
+def _made_of(kind: Kind, modalities: Mapping[str, str]) -> dict[str, str]:
+    """Those whose encoder reads content of a kind."""
+    return {name: identity for name, identity in modalities.items() if identity.split(" ")[0] == kind}
 
 
 def placed_by(bundle: Bundle) -> dict[str, str]:

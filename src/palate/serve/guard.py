@@ -19,7 +19,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from palate.core.errors import PalateError
 from palate.serve.limits import Limits
-from palate.serve.refusals import Refusal, problem
+from palate.serve.refusals import Refusal, problem, stopping
 
 log = logging.getLogger("palate.serve")
 
@@ -47,8 +47,8 @@ class Door:
 
     Attributes:
         key: what requests must send along; None: nothing.
-        hosts: names by which the service may be called; None: any. A page elsewhere can make its own name lead here
-            (DNS rebinding), but not claim one of these.
+        hosts: names by which the service may be called, in lower case; None: any. A page elsewhere can make its own
+            name lead here (DNS rebinding), but not claim one of these.
     """
 
     key: str | None = None
@@ -93,6 +93,10 @@ class Guard:
             await self.app(scope, receive, send)
             return
         start, status = time.perf_counter(), 0
+        bare = scope["method"] == "HEAD"
+        if bare:
+            # Answered as GET is; what is sent of it ends with the headers.
+            scope = {**scope, "method": "GET"}
 
         async def sending(message: Message) -> None:
             nonlocal status
@@ -102,6 +106,8 @@ class Guard:
                 for name, value in SAFE.items():
                     headers[name] = value
                 headers.setdefault("Cache-Control", "no-store")
+            elif bare and message["type"] == "http.response.body":
+                message = {**message, "body": b""}
             await send(message)
 
         try:
@@ -114,6 +120,12 @@ class Guard:
                 await problem(error)(scope, receive, sending)
         except Gone:
             pass
+        except asyncio.CancelledError:
+            # The server gives up those that are still under way when it was told to stop. Who has no answer yet gets
+            # one; raised again, this would be a defect in the server's eyes.
+            log.warning("%s %s: given up, the service is stopping", scope["method"], scope["path"])
+            if not status:
+                await problem(stopping())(scope, receive, sending)
         except Exception:
             # The one place where a defect may end: it is logged whole, and its details are nobody else's business.
             log.exception("%s %s", scope["method"], scope["path"])

@@ -5,13 +5,13 @@ from __future__ import annotations
 import datetime
 import math
 from typing import TypedDict
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 import polars as pl
 
 from palate.graph.rows import IntArray
 from palate.serve.refusals import plain
-from palate.serve.schema import ItemAnswer, Scalar
+from palate.serve.schema import MOST_ID, ItemAnswer, Scalar
 from palate.serve.state import SHORT, Served
 
 SHOWN = 20_000
@@ -56,7 +56,13 @@ def whole_item(served: Served, item: int) -> ItemAnswer:
 
 
 def _address(served: Served, name: str, image: str | None) -> str | None:
-    return f"/media/{quote(name, safe='')}" if image and served.media is not None else None
+    """Where the picture is, if there is one that can be asked for; ids are those of a model's own catalogue."""
+    if not image or served.media is None or len(name) > MOST_ID:
+        return None
+    # Browsers take these two out of a path, however they are written there.
+    apart = {"id": name} if name in (".", "..") else {}
+    query = urlencode(apart if served.default else apart | {"model": served.name}, quote_via=quote, safe="")
+    return f"/media/{'' if apart else quote(name, safe='')}{f'?{query}' if query else ''}"
 
 
 def _shown(value: object) -> Scalar | list[str] | None:

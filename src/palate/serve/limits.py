@@ -17,7 +17,7 @@ import torch
 from pydantic import Field
 
 from palate.core.config import Config
-from palate.serve.refusals import Refusal
+from palate.serve.refusals import Refusal, stopping
 
 R = TypeVar("R")
 
@@ -71,7 +71,7 @@ class Workers:
             task = self._pool.submit(work)
         except RuntimeError:  # the pool was closed: the service is about to end
             self.busy -= 1
-            raise Refusal(503, "the service is stopping", do="try again in a moment") from None
+            raise stopping() from None
         task.add_done_callback(lambda _: _later(loop, self._freed))
         try:
             return await asyncio.wait_for(asyncio.wrap_future(task), self._seconds)

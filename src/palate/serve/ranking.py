@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -245,10 +245,8 @@ def _rules(served: Served, asked: Wish) -> Rules | None:
 
 
 def _reasons(served: Served, asked: Wish, person: Person, items: IntArray) -> list[Why | None]:
-    form = served.bundle.form
-    added: Mapping[str, list[float]] = {}
-    if person.vector is not None:
-        added = {name: branch.of(person.vector, items).tolist() for name, branch in served.branches.items()}
+    form, branches = served.bundle.form, served.branches
+    added = [{} for _ in items] if person.vector is None else branches.of(person.vector, items)
     found: list[Why | None] = []
     for place, item in enumerate(items.tolist()):
         near, basis = nearest_history(form, item, person.history, REASONS)
@@ -257,9 +255,12 @@ def _reasons(served: Served, asked: Wish, person: Person, items: IntArray) -> li
             Reason(**short, **{said: value})
             for short, value in zip(short_items(served, near.items), near.values.tolist(), strict=True)
         ]
-        branches = {name: values[place] for name, values in added.items()}
-        near_it = {"neighbours": _neighbours(served, item, asked.neighbours)} if asked.neighbours else {}
-        found.append(Why(branches=branches, history=history, **near_it))
+        more: dict[str, Any] = {}
+        if branches.placed[item]:
+            more["placed"] = True
+        if asked.neighbours:
+            more["neighbours"] = _neighbours(served, item, asked.neighbours)
+        found.append(Why(branches=added[place], history=history, **more))
     return found
 
 
@@ -323,7 +324,7 @@ def _near_new(served: Served, asked: NearText | NearImage, readers: Readers) -> 
     bundle = served.bundle
     kind, value = ("text", asked.text) if isinstance(asked, NearText) else ("image", asked.image)
     known = placed_by(bundle) if asked.by == OWN else {asked.by: kept_by(bundle)[asked.by]}
-    features = readers.read(readers.find(kind, known), value)
+    features = readers.read(readers.find(kind, known, kept_by(bundle)), value)
     if asked.by != OWN:
         row = features.matrix[0] / max(float(np.linalg.norm(features.matrix[0])), 1e-12)
         search = search_index(served.modal[asked.by], row, allowed=bundle.features[asked.by].present)

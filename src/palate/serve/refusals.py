@@ -32,6 +32,11 @@ class Refusal(PalateError):
         self.headers = dict(headers or {})
 
 
+def stopping() -> Refusal:
+    """The refusal of whatever is not done when the service ends."""
+    return Refusal(503, "the service is stopping", do="try again in a moment", headers={"Connection": "close"})
+
+
 def problem(error: PalateError, status: int | None = None) -> Response:
     """The answer to a request that cannot be served."""
     found = error.status if isinstance(error, Refusal) else 422
@@ -58,6 +63,17 @@ def malformed(errors: Sequence[Mapping[str, Any]]) -> Refusal:
         sentences.append(f"and {len(errors) - SHOWN:,} more")
     where = dict.fromkeys(_place(error) for error in errors[:SHOWN])
     return Refusal(422, "; ".join(sentences), where=", ".join(filter(None, where)), do="see /openapi.json")
+
+
+def not_json(kind: str) -> Refusal:
+    """The refusal of a body that is sent as something else.
+
+    Args:
+        kind: what it is said to be; empty: nothing is said.
+    """
+    what = f"the body is sent as '{plain(kind, 100)}', not as JSON" if kind else "nothing says that the body is JSON"
+    do = "send it with 'Content-Type: application/json' (curl -H 'Content-Type: application/json' -d …)"
+    return Refusal(415, what, where="Content-Type", do=do)
 
 
 def _place(error: Mapping[str, Any]) -> str:

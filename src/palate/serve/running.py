@@ -6,10 +6,11 @@ import asyncio
 import contextlib
 import ipaddress
 import logging
+import re
 import signal
 import socket
 import sys
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from pathlib import Path
 
 import uvicorn
@@ -21,6 +22,8 @@ from palate.serve.limits import Limits
 
 # A key that can be guessed is none.
 LEAST_KEY, MOST_KEY = 16, 512
+# A name as browsers send it, international ones as xn--…
+HOST = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]{0,251}[A-Za-z0-9_])?")
 # Seconds that requests under way have when the service is told to stop.
 PATIENCE = 10
 
@@ -87,9 +90,37 @@ def is_local(host: str) -> bool:
     return False
 
 
-def door_of(host: str, key: str | None) -> Door:
-    """Who may come in: on loopback, those who call it by a name of this machine."""
-    return Door(key, LOCAL | {host.lower()} if is_local(host) else None)
+def read_hosts(names: Sequence[str]) -> frozenset[str]:
+    """Names by which the service may be called, as requests write them but for the port.
+
+    Raises:
+        ConfigError: for what no request would call it.
+    """
+    for name in names:
+        if not HOST.fullmatch(name) and not _is_address(name):
+            raise ConfigError(
+                f"'{name}' is no name of a host",
+                where="--allow-host",
+                do="give the name alone, as films.example.org: no scheme, port, path or *",
+            )
+    return frozenset(name.lower() for name in names)
+
+
+def _is_address(name: str) -> bool:
+    with contextlib.suppress(ValueError):
+        return bool(ipaddress.ip_address(name))
+    return False
+
+
+def door_of(host: str, key: str | None, also: frozenset[str] = frozenset()) -> Door:
+    """Who may come in: on loopback, those who call it by a name of this machine.
+
+    Args:
+        host: the address that is listened to.
+        key: see `Door`.
+        also: further names, see `read_hosts`. Where there are any, they count on other addresses too.
+    """
+    return Door(key, LOCAL | {host.lower()} | also if also or is_local(host) else None)
 
 
 def run(app: FastAPI, bound: socket.socket, limits: Limits) -> None:

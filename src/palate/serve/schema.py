@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag
 
 MOST_K, MOST_ITEMS, MOST_LISTED, MOST_CONDITIONS, MOST_VALUES = 200, 1000, 10_000, 16, 100
-MOST_ID, MOST_TEXT, MOST_QUERY, MOST_NAME, MOST_MOMENT = 512, 4000, 200, 200, 64
+MOST_ID, MOST_TEXT, MOST_QUERY, MOST_NAME, MOST_MOMENT = 2048, 4000, 200, 200, 64
 # Of base64: what a body of the largest allowed size can hold. The picture's own size is checked once it is decoded.
 MOST_BASE64 = 64 * 1024 * 1024
 
@@ -317,6 +317,9 @@ class Why(Answer):
 
     branches: dict[str, float] = Field(description="what each named part adds to the score")
     history: list[Reason] = Field(description="what of the user's history adds most, or is nearest")
+    placed: bool = Field(
+        default=False, description="nobody took it in training: its content gave it its place, and its score no parts"
+    )
     neighbours: dict[str, list[SimilarItem]] | None = Field(default=None, description="the items most like it")
 
 

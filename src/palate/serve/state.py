@@ -30,7 +30,7 @@ from palate.recommend.filters import ItemFilters
 from palate.recommend.forms import Vectors
 from palate.recommend.index import ExactIndex, Index, choose_index
 from palate.recommend.rerank import Rules
-from palate.serve.branches import Branch, branches_of
+from palate.serve.branches import branches_of, no_branches
 from palate.serve.refusals import Refusal
 from palate.serve.words import ItemWords, UserIds
 
@@ -42,7 +42,7 @@ Outcome = Literal["swapped", "refused"]
 
 
 class Served:
-    """One model, ready to answer. Nothing of it changes.
+    """One model, ready to answer. Nothing of it changes once it stands on a shelf.
 
     Args:
         name: what requests call it.
@@ -67,21 +67,25 @@ class Served:
         if bundle.form.kind == "places":
             raise ConfigError(f"{bundle.facts.title} is a leak canary, not to be served", where=name)
         self.name, self.bundle = name, bundle
+        # Whether it is meant where a request names no model; its shelf knows.
+        self.default = True
         self.source: Source = source
         self.media = None if media is None else media.resolve()
         seed = bundle.facts.recipe.get("seed", 0)
         self.seed: int = seed if isinstance(seed, int) else 0
         self.index: Index | None = None
         self.near: Index | None = None
-        self.branches: dict[str, Branch] = {}
+        self.branches = no_branches(len(bundle.items))
+        self.taken, self.counts = popularity(bundle.seen), popularity(bundle.liked)
         form = bundle.form
         if isinstance(form, Vectors):
             self.index = choose_index(form.item, form.user, seed=self.seed)
             self.near = ExactIndex(F.normalize(form.item, dim=1))
-            self.branches = branches_of(parts or {}, form.user, form.item)
+            # Items that nobody took may stand where their content put them, which the model's parts know nothing of.
+            unlearnt = self.counts == 0 if bundle.facts.placed else None
+            self.branches = branches_of(parts or {}, form.user, form.item, unlearnt)
         self.modal = {key: ExactIndex(_shared(value)) for key, value in bundle.features.items()}
         self.filters = ItemFilters(bundle.table, bundle.items)
-        self.taken, self.counts = popularity(bundle.seen), popularity(bundle.liked)
         self.words = ItemWords(bundle.table, self.taken)
         self.people = UserIds(bundle.users.ids, bundle.seen)
         # Ids are looked up by request; the tables are made now.
@@ -226,6 +230,9 @@ class Shelf:
     def __init__(self, places: list[Place], told: Callable[[str, Outcome], None] | None = None) -> None:
         self.places = {place.name: place for place in places}
         self.default = places[0].name
+        for place in places:
+            if place.served is not None:
+                place.served.default = place.name == self.default
         self.told = told
         self._lock = threading.Lock()
 
@@ -310,6 +317,7 @@ class Shelf:
                 exc_info=not isinstance(error, PalateError | OSError | MemoryError),
             )
         else:
+            new.default = place.name == self.default
             place.served, place.since, outcome = new, time.time(), "swapped"
             facts = new.bundle.facts
             log.info("%s: swapped; now %s, %s users, %s items", place.name, facts.title, facts.users, facts.items)

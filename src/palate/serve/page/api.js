@@ -3,11 +3,11 @@
 /**
  * @typedef {{id: string, title?: string | null, image?: string | null}} Item
  * @typedef {Item & {description?: string | null, attributes?: Record<string, unknown>, modalities?: string[]}} Details
- * @typedef {{name: string, title?: string, users?: number, items?: number, modalities?: string[],
+ * @typedef {{name: string, title?: string, catalogue?: string, users?: number, items?: number, modalities?: string[],
  *   branches?: string[], folds_in?: boolean, takes_text?: boolean, takes_image?: boolean, places_items?: boolean,
  *   dislike?: number | null}} Model
  * @typedef {Item & {contribution?: number, similarity?: number}} Reason
- * @typedef {{branches?: Record<string, number>, history?: Reason[]}} Why
+ * @typedef {{branches?: Record<string, number>, history?: Reason[], placed?: boolean}} Why
  * @typedef {Item & {score?: number, rank?: number, similarity?: number, why?: Why | null}} Ranked
  * @typedef {{model: string, items: Ranked[], notes?: string[]}} Answer
  */
@@ -125,12 +125,22 @@ const post = (path, body, signal) =>
 export const health = () => get("v1/health");
 /** @returns {Promise<{models: Model[]}>} */
 export const models = () => get("v1/models");
-/** @param {string} query @param {number} limit @param {AbortSignal} [signal] @returns {Promise<{users: {id: string, interactions: number}[]}>} */
-export const users = (query, limit, signal) => get("v1/users", { query, limit }, signal);
+/**
+ * What is asked of one user or item. Browsers take "." and ".." out of a path, however they are written there.
+ *
+ * @param {string} path @param {string} id @param {Record<string, string | number>} about @param {AbortSignal} [signal]
+ */
+const one = (path, id, about, signal) =>
+  id === "." || id === ".." ? get(`${path}/`, { id, ...about }, signal) : get(`${path}/${encodeURIComponent(id)}`, about, signal);
+
+// Ids are those of a model's own catalogue, so every question says which model is meant.
+
+/** @param {string} query @param {number} limit @param {string} model @param {AbortSignal} [signal] @returns {Promise<{users: {id: string, interactions: number}[]}>} */
+export const users = (query, limit, model, signal) => get("v1/users", { query, limit, model }, signal);
 /** @param {string} id @param {number} limit @param {string} model @param {AbortSignal} [signal] @returns {Promise<{id: string, history: Item[], interactions?: number}>} */
-export const user = (id, limit, model, signal) => get(`v1/users/${encodeURIComponent(id)}`, { limit, model }, signal);
-/** @param {string} query @param {number} limit @param {AbortSignal} [signal] @returns {Promise<{items: Item[]}>} */
-export const items = (query, limit, signal) => get("v1/items", { query, limit }, signal);
+export const user = (id, limit, model, signal) => one("v1/users", id, { limit, model }, signal);
+/** @param {string} query @param {number} limit @param {string} model @param {AbortSignal} [signal] @returns {Promise<{items: Item[]}>} */
+export const items = (query, limit, model, signal) => get("v1/items", { query, limit, model }, signal);
 /** @param {object} body @param {AbortSignal} [signal] @returns {Promise<Answer>} */
 export const recommend = (body, signal) => post("v1/recommend", body, signal);
 /** @param {object} body @param {AbortSignal} [signal] @returns {Promise<Answer>} */
@@ -139,13 +149,14 @@ export const similar = (body, signal) => post("v1/similar", body, signal);
 /** @type {Map<string, Promise<Details>>} */
 const known = new Map();
 
-/** All that is known of an item; asked once. @param {string} id @returns {Promise<Details>} */
-export function item(id) {
-  let found = known.get(id);
+/** All that is known of an item; asked once. @param {string} id @param {string} model @returns {Promise<Details>} */
+export function item(id, model) {
+  const both = JSON.stringify([model, id]);
+  let found = known.get(both);
   if (!found) {
-    found = get(`v1/items/${encodeURIComponent(id)}`);
-    found.catch(() => known.delete(id));
-    known.set(id, found);
+    found = one("v1/items", id, { model });
+    found.catch(() => known.delete(both));
+    known.set(both, found);
   }
   return found;
 }

@@ -2,6 +2,7 @@
 
 import * as api from "./api.js";
 import { announce, h, icon } from "./elements.js";
+import { leading } from "./models.js";
 import { go, pick, picked, unpick, watch } from "./state.js";
 
 /** @typedef {import("./api.js").Item} Item */
@@ -106,17 +107,20 @@ function paintPick(button) {
 
 watch(() => document.querySelectorAll("[data-pick]").forEach((button) => paintPick(/** @type {HTMLElement} */ (button))));
 
+/** Open an item. @param {string} id @param {string} [model] whose item it is; default: the first of those that are shown */
+export const openItem = (id, model = "") => go({ item: id, of: model === leading() ? "" : model });
+
 /**
  * An item to open.
  *
  * @param {Item} item
- * @param {{rank?: number, small?: boolean, note?: string | null | (Node | string)[], below?: (Node | null)[], pickable?: boolean}} [settings]
- *   note: a figure or word under the title; below: further parts outside the button
+ * @param {{model?: string, rank?: number, small?: boolean, note?: string | null | (Node | string)[], below?: (Node | null)[], pickable?: boolean}} [settings]
+ *   model: whose item it is; note: a figure or word under the title; below: further parts outside the button
  */
-export function card(item, { rank, small = false, note, below = [], pickable = true } = {}) {
+export function card(item, { model, rank, small = false, note, below = [], pickable = true } = {}) {
   const open = h(
     "button.open",
-    { type: "button", title: titleOf(item), onclick: () => go({ item: item.id }) },
+    { type: "button", title: titleOf(item), onclick: () => openItem(item.id, model) },
     picture(item),
     h("span.words", {}, rank && h("span.rank", {}, h("span.unseen", {}, "Rank "), rank), h("span.title", {}, titleOf(item))),
     note && h("span.note", {}, note),

@@ -3,6 +3,7 @@
 import * as api from "./api.js";
 import { card, empty, grid, loader, skeleton } from "./cards.js";
 import { announce, counted, h, icon, settled, uniqueId } from "./elements.js";
+import { leading } from "./models.js";
 import { go, state } from "./state.js";
 
 /** @param {{label: string, count: number}} settings */
@@ -17,11 +18,12 @@ export function finder({ label, count }) {
   const element = h("section.finder", { "aria-label": label }, form, told, place);
   /** @type {string | null} */
   let shown = null;
+  let whose = "";
 
   const load = loader(
     place,
     skeleton(12, "grid"),
-    (signal) => api.items(String(shown), count, signal),
+    (signal) => api.items(String(shown), count, whose, signal),
     ({ items }) => {
       const some = items.length >= count ? `The first ${counted(items.length, "item")}` : counted(items.length, "item");
       told.textContent = shown ? `${some} for “${shown}”` : "What most people took";
@@ -41,8 +43,9 @@ export function finder({ label, count }) {
   function update() {
     const { query } = state();
     if (document.activeElement !== input) input.value = query;
-    if (shown === query) return;
+    if (shown === query && whose === leading()) return;
     shown = query;
+    whose = leading();
     load();
   }
   return { element, input, update };

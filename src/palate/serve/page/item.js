@@ -4,12 +4,14 @@ import * as api from "./api.js";
 import { card, empty, loader, picture, pickButton, problem, skeleton, strip, titleOf } from "./cards.js";
 import { announce, figure, h, icon } from "./elements.js";
 import { standings, watchLists } from "./lists.js";
-import { chosen, modalities, nameOf } from "./models.js";
+import { chosen, modalities, modelOf, nameOf, sameCatalogue } from "./models.js";
 import { reasons } from "./reasons.js";
 import { go, pick, picked, state, watch } from "./state.js";
 import { noticeAttributes, valuesOf } from "./tune.js";
 
 const NEIGHBOURS = 12;
+// Letters of a title and a description that are shown without being asked for.
+const TITLE = 160, DESCRIPTION = 420;
 // What a request that makes no sense for this model or item is answered with; no reason for alarm here.
 const NOT_HERE = [400, 404, 422];
 
@@ -26,7 +28,7 @@ const dialog = /** @type {HTMLDialogElement} */ (
 const places = h("div.standings");
 /** @type {Element | null} */
 let opener = null;
-let openItem = "";
+let openItem = "", openOf = "";
 
 function leave() {
   go({ item: "" });
@@ -34,10 +36,12 @@ function leave() {
 
 /** Follow the state: open, turn to another item, or close and give the focus back. */
 function follow() {
-  const { item } = state();
-  if (item === openItem) return;
+  const { item, of } = state();
+  // The same id is another item to a model of another catalogue.
+  const whose = item ? (modelOf(of)?.name ?? "") : "";
+  if (item === openItem && whose === openOf) return;
   const before = openItem;
-  openItem = item;
+  [openItem, openOf] = [item, whose];
   if (item) {
     if (!before) opener = document.activeElement;
     if (!dialog.open) dialog.showModal();
@@ -51,25 +55,27 @@ function follow() {
 
 /** Say where the item stands in the lists in sight, as far as they are there. */
 function place() {
-  places.replaceChildren(...standings(openItem).map(reasonOf));
+  places.replaceChildren(...standings(openItem, modelOf(openOf)).map(reasonOf));
   places.hidden = !places.childElementCount;
 }
 
 /** @param {string} id */
 async function fill(id) {
+  const whose = openOf;
+  const overtaken = () => openItem !== id || openOf !== whose;
   heading.textContent = "";
   content.replaceChildren(heading, h("div.item-head", { "aria-busy": "true" }, h("span.picture.bone")));
   dialog.scrollTop = 0;
   let details;
   try {
-    details = await api.item(id);
+    details = await api.item(id, whose);
   } catch (error) {
-    if (openItem !== id) return;
+    if (overtaken()) return;
     heading.textContent = `Item ${id}`;
     content.replaceChildren(heading, problem(error, () => fill(id)));
     return;
   }
-  if (openItem !== id) return;
+  if (overtaken()) return;
   noticeAttributes(details);
   heading.textContent = titleOf(details);
   content.replaceChildren(head(details), places, neighbours(details));
@@ -101,9 +107,9 @@ function head(details) {
     h(
       "div.item-words",
       {},
-      heading,
+      foldable(heading, TITLE, "Whole title", "Shorter title"),
       details.title && h("p.quiet-words", {}, `Item ${details.id}`),
-      details.description && description(details.description),
+      details.description && foldable(h("p.description", {}, details.description), DESCRIPTION),
       attributes.length > 0 &&
         h("dl.attributes", {}, attributes.map(([name, value]) =>
           h("div", {}, h("dt", {}, name), h("dd", {}, valuesOf(value).join(", "))))),
@@ -112,16 +118,21 @@ function head(details) {
   );
 }
 
-/** A description; a long one opens on demand. @param {string} text */
-function description(text) {
-  const words = h("p.description", {}, text);
-  if (text.length < 420) return words;
-  words.classList.add("folded");
-  const more = h("button.link", { type: "button", "aria-expanded": "false" }, "Read on");
+/**
+ * Words that open on demand where they are long.
+ *
+ * @param {HTMLElement} words @param {number} most letters that are shown in any case
+ * @param {string} [open] what the button says @param {string} [shut] what it says when all is shown
+ */
+function foldable(words, most, open = "Read on", shut = "Show less") {
+  const long = (words.textContent ?? "").length > most;
+  words.classList.toggle("folded", long);
+  if (!long) return words;
+  const more = h("button.link", { type: "button", "aria-expanded": "false" }, open);
   more.addEventListener("click", () => {
     const folded = words.classList.toggle("folded");
     more.setAttribute("aria-expanded", String(!folded));
-    more.textContent = folded ? "Read on" : "Show less";
+    more.textContent = folded ? open : shut;
   });
   return h("div", {}, words, more);
 }
@@ -131,7 +142,7 @@ function reasonOf({ model, whom, rank, why }) {
   const place = h("div", { "aria-busy": "true" });
   const section = h("section.standing", {}, h("h3", {}, `Number ${rank} of ${nameOf(model)} for ${whom}`), place);
   why.then(
-    (found) => place.replaceChildren(...[reasons(found)].filter((each) => each !== null)),
+    (found) => place.replaceChildren(...[reasons(found, model.name)].filter((each) => each !== null)),
     (error) => place.replaceChildren(problem(error)),
   ).finally(() => place.removeAttribute("aria-busy"));
   return section;
@@ -141,12 +152,15 @@ function reasonOf({ model, whom, rank, why }) {
 function neighbours(details) {
   const present = details.modalities ?? [];
   const known = modalities();
+  const own = modelOf(openOf);
+  const here = chosen().filter((model) => sameCatalogue(model, own));
+  const alike = here.length || !own ? here : [own];
   /** @type {{title: string, body: object}[]} */
   const rows = [
-    ...chosen().map((model) => ({ title: `Close to it for ${nameOf(model)}`, body: { by: "model", model: model.name } })),
+    ...alike.map((model) => ({ title: `Close to it for ${nameOf(model)}`, body: { by: "model", model: model.name } })),
     ...present.map((by) => ({
       title: `Alike by ${by}`,
-      body: { by, model: (chosen().find((model) => model.modalities?.includes(by)) ?? chosen()[0])?.name },
+      body: { by, model: (alike.find((model) => model.modalities?.includes(by)) ?? alike[0])?.name },
     })),
   ];
   const lacking = known.filter((by) => !present.includes(by));
@@ -161,7 +175,7 @@ function neighbours(details) {
 /**
  * A strip of similar items, loaded at once.
  *
- * @param {string} title @param {object} body as /v1/similar takes it
+ * @param {string} title @param {{model?: string} & object} body as /v1/similar takes it
  */
 export function row(title, body) {
   const place = h("div.place");
@@ -178,7 +192,7 @@ export function row(title, body) {
       if (answer instanceof api.Problem) return h("p.quiet-words", {}, answer.what);
       const notes = (answer.notes ?? []).map((note) => h("p.notes", {}, note));
       if (!answer.items.length) return [...notes, empty("Nothing is like it here.")];
-      return [...notes, strip(answer.items.map((item) => card(item, { small: true, note: figure(item.similarity ?? 0) })), title)];
+      return [...notes, strip(answer.items.map((item) => card(item, { model: body.model, small: true, note: figure(item.similarity ?? 0) })), title)];
     },
   )();
   return section;

@@ -3,7 +3,7 @@
 import * as api from "./api.js";
 import { card, empty, loader, skeleton } from "./cards.js";
 import { announce, counted, figure, h } from "./elements.js";
-import { chosen, nameOf } from "./models.js";
+import { chosen, nameOf, sameCatalogue } from "./models.js";
 import { largest, reasons } from "./reasons.js";
 import { state } from "./state.js";
 import { noticeItems, wishes } from "./tune.js";
@@ -48,13 +48,14 @@ const bodyOf = (asked, model, explain) => ({ ...wishes(model), ...asked.body(mod
  * Where an item stands in the lists in sight, and why.
  *
  * @param {string} id
+ * @param {Model | undefined} of the model whose item it is
  * @returns {{model: Model, whom: string, rank: number, why: Promise<api.Why | null | undefined>}[]}
  */
-export function standings(id) {
+export function standings(id, of) {
   return inSight.flatMap((column) => {
     const { answer, asked, model } = column;
     const place = answer?.items.findIndex((item) => item.id === id) ?? -1;
-    if (!answer || !asked || place < 0) return [];
+    if (!answer || !asked || place < 0 || !sameCatalogue(model, of)) return [];
     const here = answer.items[place];
     if (!here.why) column.explained ??= api.recommend(bodyOf(asked, model, true));
     const why = here.why
@@ -91,8 +92,8 @@ export function comparison() {
       (answer) => {
         made.answer = answer;
         for (const watcher of watchers) watcher();
-        noticeItems(answer.items);
-        return show(answer, nameOf(model), String(made.asked?.whom));
+        noticeItems(answer.items, model.name);
+        return show(answer, model, String(made.asked?.whom));
       },
     );
     return made;
@@ -132,7 +133,7 @@ export function comparison() {
     element.querySelectorAll(".shared").forEach((item) => item.classList.remove("shared"));
     summary.textContent = "";
     const [left, right] = shown;
-    if (!left?.answer || !right?.answer) return;
+    if (!left?.answer || !right?.answer || !sameCatalogue(left.model, right.model)) return;
     const length = Math.max(left.answer.items.length, right.answer.items.length);
     let shared = 0;
     for (const [here, there] of [[left, right], [right, left]]) {
@@ -161,23 +162,24 @@ export function comparison() {
   return { element, update };
 }
 
-/** @param {api.Answer} answer @param {string} model @param {string} whom */
+/** @param {api.Answer} answer @param {Model} model @param {string} whom */
 function show(answer, model, whom) {
   const notes = (answer.notes ?? []).map((note) => h("p.notes", {}, note));
   if (!answer.items.length) {
-    return [...notes, empty(`${model} has nothing to recommend here.`, "Loosen the filters, or include what was met already.")];
+    return [...notes, empty(`${nameOf(model)} has nothing to recommend here.`, "Loosen the filters, or include what was met already.")];
   }
-  const label = `Recommended by ${model} for ${whom}`;
+  const label = `Recommended by ${nameOf(model)} for ${whom}`;
   const scale = largest(answer.items.map((item) => item.why));
-  const reasoned = answer.items.some((item) => reasons(item.why));
+  const reasoned = answer.items.some((item) => reasons(item.why, model.name));
   const cards = answer.items.map((item, place) =>
     card(item, {
+      model: model.name,
       rank: item.rank ?? place + 1,
       note: item.score === undefined || item.score === null ? null : [h("span.unseen", {}, "Score "), figure(item.score)],
-      below: [reasons(item.why, scale)],
+      below: [reasons(item.why, model.name, scale)],
     }),
   );
-  if (state().why && !reasoned) notes.push(h("p.notes", {}, `${model} gives no reasons.`));
+  if (state().why && !reasoned) notes.push(h("p.notes", {}, `${nameOf(model)} gives no reasons.`));
   return [...notes, h(reasoned ? "ol.rows" : "ol.grid", { "aria-label": label, role: "list" }, cards)];
 }
 

@@ -5,6 +5,7 @@ import { card, empty } from "./cards.js";
 import { announce, counted, h, icon } from "./elements.js";
 import { finder } from "./finder.js";
 import { comparison } from "./lists.js";
+import { leading } from "./models.js";
 import { go, pick, state, unpick } from "./state.js";
 
 /** @typedef {import("./state.js").Pick} Pick */
@@ -43,6 +44,7 @@ export function mineView(controls) {
   );
   /** @type {Map<string, HTMLElement>} */
   const cards = new Map();
+  let whose = "";
 
   function forget() {
     go({ picks: [] });
@@ -52,11 +54,12 @@ export function mineView(controls) {
 
   /** @param {Pick} chosen */
   function add({ id }) {
+    const asked = whose;
     const place = card({ id }, { small: true, pickable: false });
     cards.set(id, place);
-    api.item(id).then(
-      (details) => fill(id, details),
-      (error) => fill(id, { id, title: error instanceof api.Problem ? error.what : null }),
+    api.item(id, whose).then(
+      (details) => asked === whose && fill(id, details),
+      (error) => asked === whose && fill(id, { id, title: error instanceof api.Problem ? error.what : null }),
     );
     return place;
   }
@@ -98,8 +101,11 @@ export function mineView(controls) {
   function update() {
     const { picks } = state();
     slot.append(controls);
+    // What an id stands for, the models of another catalogue say anew.
+    const same = whose === leading();
+    whose = leading();
     for (const [id, place] of cards) {
-      if (picks.some((each) => each.id === id)) continue;
+      if (same && picks.some((each) => each.id === id)) continue;
       place.remove();
       cards.delete(id);
     }

@@ -13,14 +13,26 @@ export function serve(models) {
   served = models;
 }
 
-/** @param {Model} model */
-export const nameOf = (model) => model.title || model.name;
+/** What a model is called; where two have one title, with what requests call it. @param {Model} model */
+export function nameOf({ title, name }) {
+  if (!title) return name;
+  return served.filter((model) => model.title === title).length > 1 ? `${title} (${name})` : title;
+}
 
 /** The chosen models, one or two; names that nobody serves count as not chosen. @returns {Model[]} */
 export function chosen() {
   const found = state().models.flatMap((name) => served.filter((model) => model.name === name));
   return found.length ? found : served.slice(0, 1);
 }
+
+/** The name of the first one, whose people and items are shown where nothing else is said. */
+export const leading = () => chosen()[0]?.name ?? "";
+
+/** The model of a name; of one that nobody serves, the first chosen. @param {string} name @returns {Model | undefined} */
+export const modelOf = (name) => served.find((model) => model.name === name) ?? chosen()[0];
+
+/** Whether an id means the same to both. @param {Model | undefined} one @param {Model | undefined} other */
+export const sameCatalogue = (one, other) => one === other || one?.catalogue === other?.catalogue;
 
 /** Of the chosen models together, in their order. @returns {string[]} */
 export const modalities = () => [...new Set(chosen().flatMap((model) => model.modalities ?? []))];

@@ -4,7 +4,7 @@ import * as api from "./api.js";
 import { card, empty, grid, loader, skeleton, strip } from "./cards.js";
 import { counted, h, icon } from "./elements.js";
 import { comparison } from "./lists.js";
-import { chosen } from "./models.js";
+import { leading } from "./models.js";
 import { suggestingField } from "./picker.js";
 import { go, state } from "./state.js";
 
@@ -17,7 +17,7 @@ export function peopleView(controls) {
   const field = suggestingField({
     label: "Person",
     placeholder: "Search by id",
-    find: async (words, signal) => (await api.users(words, 20, signal)).users,
+    find: async (words, signal) => (await api.users(words, 20, leading(), signal)).users,
     show: (person) => [h("span", {}, person.id), h("span.quiet-words", {}, counted(person.interactions, "item"))],
     name: (person) => person.id,
     choose: (person) => go({ user: person.id }),
@@ -39,12 +39,12 @@ export function peopleView(controls) {
     historyPart,
     recommended,
   );
-  let shown = "";
+  let shown = "", started = "";
 
   const loadHistory = loader(
     history,
     skeleton(10, "strip"),
-    (signal) => api.user(state().user, HISTORY, chosen()[0]?.name ?? "", signal),
+    (signal) => api.user(state().user, HISTORY, leading(), signal),
     (person) => {
       const all = person.interactions ?? person.history.length;
       historyTitle.replaceChildren("History ", h("span.quiet-words", {}, told(person.history.length, all)));
@@ -56,7 +56,7 @@ export function peopleView(controls) {
   async function chance() {
     anybody.setAttribute("disabled", "");
     try {
-      const { users } = await api.users("", CHANCES);
+      const { users } = await api.users("", CHANCES, leading());
       const others = users.filter(({ id }) => id !== state().user);
       if (others.length) go({ user: others[Math.floor(Math.random() * others.length)].id });
     } catch (error) {
@@ -79,7 +79,7 @@ export function peopleView(controls) {
   const loadPeople = loader(
     people,
     h("div.persons"),
-    (signal) => api.users("", SUGGESTED, signal),
+    (signal) => api.users("", SUGGESTED, leading(), signal),
     ({ users }) =>
       users.length
         ? h("div.persons", {}, users.map((person) =>
@@ -90,7 +90,7 @@ export function peopleView(controls) {
   const loadFirst = loader(
     first,
     skeleton(12, "grid"),
-    (signal) => api.items("", FIRST_ITEMS, signal),
+    (signal) => api.items("", FIRST_ITEMS, leading(), signal),
     ({ items }) => grid(items.map((item) => card(item)), "A few items"),
   );
   function loadStart() {
@@ -105,9 +105,12 @@ export function peopleView(controls) {
     historyPart.hidden = recommended.hidden = !user;
     if (document.activeElement !== field.input) field.put(user);
     lists.update(user ? { body: () => ({ user }), whom: `person ${user}` } : null);
-    if (!user && !start.querySelector(".card:not(.bone)")) loadStart();
-    if (user && `${user}\n${chosen()[0]?.name}` !== shown) {
-      shown = `${user}\n${chosen()[0]?.name}`;
+    if (!user && (started !== leading() || !start.querySelector(".card:not(.bone)"))) {
+      started = leading();
+      loadStart();
+    }
+    if (user && `${user}\n${leading()}` !== shown) {
+      shown = `${user}\n${leading()}`;
       historyTitle.replaceChildren("History");
       loadHistory();
     }

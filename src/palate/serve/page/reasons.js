@@ -1,8 +1,7 @@
 // Why something is recommended: the parts of its score as bars, and the items of the history behind it. Nothing else.
 
-import { picture, titleOf } from "./cards.js";
+import { openItem, picture, titleOf } from "./cards.js";
 import { figure, h } from "./elements.js";
-import { go } from "./state.js";
 
 /** @typedef {import("./api.js").Why} Why @typedef {import("./api.js").Reason} Reason */
 
@@ -12,14 +11,21 @@ export const largest = (whys) =>
 
 /**
  * @param {Why | null | undefined} why
+ * @param {string} model whose reasons they are
  * @param {number} [scale] the part that fills a bar
  * @returns {HTMLElement | null} null where there is nothing to say
  */
-export function reasons(why, scale = largest([why])) {
+export function reasons(why, model, scale = largest([why])) {
   const parts = Object.entries(why?.branches ?? {});
   const history = why?.history ?? [];
-  if (!parts.length && !history.length) return null;
-  return h("div.why", {}, parts.length > 0 && bars(parts, scale), history.length > 0 && behind(history));
+  if (!parts.length && !history.length && !why?.placed) return null;
+  return h(
+    "div.why",
+    {},
+    parts.length > 0 && bars(parts, scale),
+    why?.placed && h("p.quiet-words", {}, "Nobody took it in training: its content gave it its place, so its score has no parts."),
+    history.length > 0 && behind(history, model),
+  );
 }
 
 /** @param {[string, number][]} parts @param {number} scale */
@@ -48,8 +54,8 @@ function bars(parts, scale) {
   );
 }
 
-/** @param {Reason[]} history */
-function behind(history) {
+/** @param {Reason[]} history @param {string} model */
+function behind(history, model) {
   const adds = history.some((item) => item.contribution !== undefined && item.contribution !== null);
   return h(
     "div.behind",
@@ -66,9 +72,9 @@ function behind(history) {
           {},
           h(
             "button.open",
-            { type: "button", title: titleOf(item), onclick: () => go({ item: item.id }) },
+            { type: "button", title: titleOf(item), onclick: () => openItem(item.id, model) },
             picture(item),
-            h("span.words", {}, h("span.unseen", {}, titleOf(item)), h("span.number", {}, number)),
+            h("span.words", {}, h("span.number", {}, number), h("span.title", {}, titleOf(item))),
           ),
         );
       }),

@@ -17,6 +17,7 @@
  * @property {string} query words that items are searched by
  * @property {string} text a new item's description
  * @property {string} item the open item; "": none
+ * @property {string} of the model whose item it is; "": the first of those that are shown
  */
 
 export const VIEWS = ["people", "mine", "new", "items"];
@@ -26,7 +27,7 @@ export const DEFAULT_K = 12, MOST_K = 100;
 function fresh() {
   return {
     view: "people", user: "", models: [], k: DEFAULT_K, diverse: "", strength: 0.5, repeat: false, filters: [],
-    why: false, picks: [], query: "", text: "", item: "",
+    why: false, picks: [], query: "", text: "", item: "", of: "",
   };
 }
 
@@ -44,7 +45,7 @@ export function parse(hash) {
   /** @type {Map<string, Pick>} */
   const picks = new Map();
   for (const [name, value] of new URLSearchParams(query)) {
-    if (name === "user" || name === "query" || name === "text" || name === "item") state[name] = value;
+    if (name === "user" || name === "query" || name === "text" || name === "item" || name === "of") state[name] = value;
     else if (name === "model" && state.models.length < 2 && !state.models.includes(value)) state.models.push(value);
     else if (name === "k") state.k = Math.round(number(value, 1, MOST_K, DEFAULT_K));
     else if (name === "diverse") state.diverse = value;
@@ -94,6 +95,7 @@ export function format(state) {
     else query.append(`range.${column}`, `${min ?? ""}~${max ?? ""}`);
   }
   if (state.item) query.set("item", state.item);
+  if (state.item && state.of) query.set("of", state.of);
   return `#/${state.view}${query.size ? `?${query}` : ""}`;
 }
 

@@ -12,8 +12,8 @@ const LOOKED_AT = 16, OFFERED = 200;
 
 /** @type {Map<string, Set<string>>} Attributes met so far with their values. */
 const met = new Map();
-/** @type {Set<string>} */
-const waiting = new Set();
+/** @type {Map<string, string>} Items whose attributes can be asked for, and of which model. */
+const waiting = new Map();
 let open = false;
 /** @type {() => void} */
 let repaint = () => {};
@@ -36,16 +36,16 @@ export function noticeAttributes(details) {
   repaint();
 }
 
-/** Items in sight, whose attributes can be asked for. @param {api.Item[]} items */
-export function noticeItems(items) {
-  for (const { id } of items.slice(0, LOOKED_AT)) waiting.add(id);
+/** Items in sight, whose attributes can be asked for. @param {api.Item[]} items @param {string} model */
+export function noticeItems(items, model) {
+  for (const { id } of items.slice(0, LOOKED_AT)) waiting.set(id, model);
   if (open) learn();
 }
 
 async function learn() {
   const ids = [...waiting].slice(0, LOOKED_AT);
   waiting.clear();
-  const found = await Promise.allSettled(ids.map((id) => api.item(id)));
+  const found = await Promise.allSettled(ids.map(([id, model]) => api.item(id, model)));
   for (const each of found) if (each.status === "fulfilled") noticeAttributes(each.value);
 }
 
