@@ -187,9 +187,12 @@ def test_ids_come_from_a_file(tmp_path: Path) -> None:
     file = tmp_path / "ids.txt"
     file.write_text(" b\n\nx \n")
     assert read_ids(file) == ["b", "x"]
-    file.write_text("\n")
-    with pytest.raises(DataError, match="no id"):
-        read_ids(file)
+    file.write_bytes("\ufeff50\r\n181\r\na\u2028b\r\n".encode())
+    assert read_ids(file) == ["50", "181", "a\u2028b"]
+    for nothing in ("\n", "\ufeff\r\n"):
+        file.write_text(nothing, encoding="utf-8")
+        with pytest.raises(DataError, match="no id"):
+            read_ids(file)
     file.write_bytes(b"\xff\xfe\x00")
     with pytest.raises(DataError, match="UTF-8"):
         read_ids(file)

@@ -177,7 +177,9 @@ def read_ids(path: Path) -> list[str]:
     """
     do = "give a text file with one id a line"
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        # Some editors begin a file with a byte order mark, which is no part of the first id; and ids may hold what
+        # `splitlines` takes for the end of a line.
+        lines = path.read_text(encoding="utf-8-sig").split("\n")
     except FileNotFoundError:
         raise DataError("there is no such file", where=str(path), do=f"check the path; {do}") from None
     except IsADirectoryError:
