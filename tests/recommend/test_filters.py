@@ -17,31 +17,40 @@ from palate.measure.ranking import top_items
 from palate.models import Embeddings
 from palate.recommend.filters import Condition, ItemFilters, Restricted, both, known_ids, read_ids, require_items
 
-TABLE = pl.DataFrame(
-    {
-        "item_id": ["a", "b", "c", "d", "e"],
-        "title": ["Alien", "Big", "Casino", "Dune", "Emma"],
-        "genre": ["Horror|Sci-Fi", "Comedy", None, "Sci-Fi|Drama", "Comedy | Drama"],
-        "mood": ["dark", "light|warm", "dark", None, "warm"],
-        "tags": [["space", "cat"], ["piano"], [], ["space", "sand"], None],
-        "year": ["1979", "1988", "1995", "2021", "unknown"],
-        "price": [10.0, 9.5, 10.0, None, 12.25],
-        "preis": ["357,71", "9,5", None, "1.357,71", "12"],
-        "adult": [True, False, True, False, False],
-        "made": [date(2024, 5, 31), date(2024, 6, 1), None, date(2024, 6, 2), date(1969, 12, 31)],
-        "added": [
-            datetime(2024, 5, 31, 23, 59, 59, 999_999),
-            datetime(2024, 6, 1),
-            datetime(2024, 6, 1, 18, 30),
-            datetime(2024, 6, 2),
-            None,
-        ],
-        "nothing": pl.Series([None] * 5, dtype=pl.String),
-    }
-).with_columns(
-    # The same moments, as a clock in Berlin shows them, in another unit.
-    local=pl.col("added").cast(pl.Datetime("ns", "UTC")).dt.convert_time_zone("Europe/Berlin"),
-    coarse=pl.col("added").cast(pl.Datetime("ms")),
+TABLE = (
+    pl.DataFrame(
+        {
+            "item_id": ["a", "b", "c", "d", "e"],
+            "title": ["Alien", "Big", "Casino", "Dune", "Emma"],
+            "genre": ["Horror|Sci-Fi", "Comedy", None, "Sci-Fi|Drama", "Comedy | Drama"],
+            "mood": ["dark", "light|warm", "dark", None, "warm"],
+            "tags": [["space", "cat"], ["piano"], [], ["space", "sand"], None],
+            "year": ["1979", "1988", "1995", "2021", "unknown"],
+            "price": [10.0, 9.5, 10.0, None, 12.25],
+            "preis": ["357,71", "9,5", None, "1.357,71", "12"],
+            "adult": [True, False, True, False, False],
+            "made": [date(2024, 5, 31), date(2024, 6, 1), None, date(2024, 6, 2), date(1969, 12, 31)],
+            "added": [
+                datetime(2024, 5, 31, 23, 59, 59, 999_999),
+                datetime(2024, 6, 1),
+                datetime(2024, 6, 1, 18, 30),
+                datetime(2024, 6, 2),
+                None,
+            ],
+            "nothing": pl.Series([None] * 5, dtype=pl.String),
+        }
+    )
+    .with_columns(
+        # The same moments, as a clock in Berlin shows them, in another unit.
+        local=pl.col("added").cast(pl.Datetime("ns", "UTC")).dt.convert_time_zone("Europe/Berlin"),
+        coarse=pl.col("added").cast(pl.Datetime("ms")),
+    )
+    .with_columns(
+        # As files without types have them.
+        made_text=pl.col("made").dt.to_string().fill_null(""),
+        added_text=pl.col("added").dt.to_string(" %Y-%m-%d %H:%M:%S%.6f"),
+        local_text=pl.col("local").dt.to_string("iso:strict").str.replace("+02:00", "+0200", literal=True),
+    )
 )
 FILTERS = ItemFilters(TABLE, Vocabulary("item", TABLE["item_id"]))
 
@@ -83,7 +92,7 @@ def test_conditions_say_which_items_may_be_listed(where: list[str], expected: st
     assert left(*where) == expected
 
 
-@pytest.mark.parametrize("column", ["made", "added", "local", "coarse"])
+@pytest.mark.parametrize("column", ["made", "added", "local", "coarse", "made_text", "added_text", "local_text"])
 @pytest.mark.parametrize(
     ("wanted", "by_day"),
     [
@@ -97,13 +106,13 @@ def test_conditions_say_which_items_may_be_listed(where: list[str], expected: st
     ],
 )
 def test_a_day_stands_for_all_of_it(column: str, wanted: str, by_day: str) -> None:
-    if column == "made":
+    if column.startswith("made"):
         # Item c has no date; e was made on the last day before 1970.
         by_day = {"a": "ae", "abc": "abe", "ade": "acde"}.get(by_day, by_day.replace("c", ""))
     assert left(f"{column}{wanted}") == by_day
 
 
-@pytest.mark.parametrize("column", ["added", "local", "coarse"])
+@pytest.mark.parametrize("column", ["added", "local", "coarse", "added_text", "local_text"])
 @pytest.mark.parametrize(
     ("wanted", "expected"),
     [
@@ -121,10 +130,54 @@ def test_a_time_without_a_zone_is_utc(column: str, wanted: str, expected: str) -
     assert left(f"{column}{wanted}") == expected
 
 
-def test_a_date_is_its_first_moment() -> None:
-    assert left("made>=2024-06-01T00:00") == "bd"
-    assert left("made>2024-06-01T00:00") == "d"
-    assert left("made<=2024-06-01T01:00+02:00") == "ae"
+@pytest.mark.parametrize("column", ["made", "made_text"])
+def test_a_date_is_its_first_moment(column: str) -> None:
+    assert left(f"{column}>=2024-06-01T00:00") == "bd"
+    assert left(f"{column}>2024-06-01T00:00") == "d"
+    assert left(f"{column}<=2024-06-01T01:00+02:00") == "ae"
+
+
+def some(column: pl.Series) -> ItemFilters:
+    """Filters over items a, b, … with one column `x`."""
+    names = pl.Series("item_id", list("abcdefgh")[: len(column)])
+    return ItemFilters(pl.DataFrame({"item_id": names, "x": column}), Vocabulary("item", names))
+
+
+def found(column: pl.Series | list[str | None], where: str | Condition) -> str:
+    """The items of such a table that satisfy one condition."""
+    filters = some(pl.Series(column))
+    mask = filters.mask([where])
+    assert mask is not None
+    return "".join(filters.items.ids.filter(pl.Series(mask)))
+
+
+@pytest.mark.parametrize(
+    "cells",
+    [
+        ["2024-05-20", "unknown", "2024-05-21"],
+        ["2024-05-20", "2024-02-31", "2024-05-21"],
+        ["2024-05-20", "2024-05-20T1", "2024-05-21"],
+        ["20240520", "2024-05-20", "words"],
+    ],
+)
+def test_text_that_is_not_dates_alone_is_said_to_be_text(cells: list[str | None]) -> None:
+    numbers = cells[0] == "20240520"
+    with pytest.raises(DataError, match="is no number" if numbers else "column 'x' is text") as caught:
+        found(cells, "x>=2024-05-20")
+    if cells[1] == "unknown":
+        assert "such as 'unknown'" in str(caught.value)
+    assert found(cells, f"x={cells[1]}") == "b"
+
+
+def test_a_title_that_looks_like_a_date_is_a_title() -> None:
+    titles = pl.DataFrame({"item_id": ["2024-05-20", "2024-05-20T00:00"], "title": ["1984-04-04", "2001-01-01"]})
+    filters = ItemFilters(titles, Vocabulary("item", titles["item_id"]))
+    for condition, expected in (("item_id=2024-05-20", [True, False]), ("title>=2000-01-01", [False, True])):
+        mask = filters.mask([condition])
+        assert mask is not None
+        assert mask.tolist() == expected
+    with pytest.raises(DataError, match="no item has the title"):
+        filters.mask(["title=1984-04-04T00:00"])
 
 
 def test_lists_of_ids_allow_and_deny() -> None:
@@ -161,7 +214,7 @@ def test_without_wishes_there_is_no_mask() -> None:
         ("added>=2024-06-01|2024-06-02", ConfigError, "one date"),
         ("added=2024-06-05", DataError, "no item has the added '2024-06-05'"),
         ("year>=2024-06-01", DataError, "'2024-06-01' is no number"),
-        ("title>=3", DataError, "holds no numbers"),
+        ("title>=3", DataError, "'title' is text, and holds no numbers"),
         ("tags>=3", DataError, "holds no numbers"),
     ],
 )

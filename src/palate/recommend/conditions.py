@@ -1,0 +1,184 @@
+"""One condition on items: as a person writes it, and which items satisfy it by a column of what is known of them."""
+
+from __future__ import annotations
+
+import operator
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal, cast
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from palate.core.errors import ConfigError, DataError, nearest
+from palate.encode.categories import SEVERAL, labels_of
+from palate.graph.rows import IntArray
+from palate.ingest.decimals import decimal_commas, points
+from palate.recommend.moments import Moments, dated
+
+BoolArray = NDArray[np.bool_]
+Sign = Literal["=", "!=", ">=", "<=", ">", "<"]
+
+BETWEEN = "|"
+# Columns that call an item something, whatever their cells look like.
+NAMES = ("item_id", "title")
+# Characters of a value that a message shows.
+SHOWN = 60
+# Values among which a near one is looked for.
+GUESSED_AMONG = 10_000
+_CONDITION = re.compile(r"\s*(?P<column>[^=<>!]+?)\s*(?P<sign>>=|<=|!=|=|>|<)\s*(?P<values>.*?)\s*", re.DOTALL)
+_ORDERED: dict[Sign, Callable[[NDArray[np.float64], float], BoolArray]] = {
+    ">=": operator.ge,
+    "<=": operator.le,
+    ">": operator.gt,
+    "<": operator.lt,
+}
+
+
+@dataclass(frozen=True)
+class Condition:
+    """What an item must be like.
+
+    Attributes:
+        column: of the item table.
+        sign: = (one of the item's values is one of these), != (none is), or a comparison with one number, or with one
+            day or time (see `moments`). An item that lacks the column satisfies != alone.
+        values: at least one; texts, or numbers, days and times as texts.
+    """
+
+    column: str
+    sign: Sign
+    values: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return f"{self.column}{self.sign}{BETWEEN.join(self.values)}"
+
+    @classmethod
+    def parse(cls, text: str) -> Condition:
+        """Read `genre=Comedy`, `genre=Comedy|Drama` (either), `genre!=Horror`, `year>=1990` or `added<2024-06-01`.
+
+        Raises:
+            ConfigError: when it is none of these.
+        """
+        found = _CONDITION.fullmatch(text)
+        values = tuple(filter(None, (value.strip() for value in found["values"].split(BETWEEN)))) if found else ()
+        if found is None or not values:
+            raise ConfigError(
+                f"'{text}' is no condition on items",
+                do="write COLUMN=VALUE, COLUMN=VALUE|VALUE, COLUMN!=VALUE, or COLUMN>=NUMBER-OR-DATE (also <=, >, <)",
+            )
+        return cls(found["column"], cast("Sign", found["sign"]), values)
+
+
+class Column:
+    """A column, ready for conditions: the items of each of its values, and its values as numbers."""
+
+    def __init__(self, column: pl.Series) -> None:
+        self.column = column
+
+    def satisfying(self, condition: Condition) -> BoolArray:
+        """Which items satisfy a condition on this column."""
+        if condition.sign in _ORDERED:
+            if len(condition.values) != 1:
+                raise ConfigError(
+                    f"'{condition}' compares with several values", do="compare with one number or one date"
+                )
+            compare = _ORDERED[condition.sign]
+            if self.moments is not None:
+                return self.moments.satisfying(compare, condition.values[0], str(condition))
+            with np.errstate(invalid="ignore"):
+                return compare(self.numbers, self._number(condition))
+        mask = np.zeros(len(self.column), dtype=np.bool_)
+        for value in condition.values:
+            mask[self._having(value)] = True
+        return ~mask if condition.sign == "!=" else mask
+
+    def _having(self, value: str) -> IntArray:
+        """The items that have this value.
+
+        Raises:
+            DataError: when none has.
+        """
+        if self.moments is not None and self.column.name not in NAMES:
+            rows = np.flatnonzero(self.moments.satisfying(operator.eq, value, f"{self.column.name}={value}"))
+        elif self.column.dtype.is_numeric():
+            rows = np.flatnonzero(self.numbers == self._number(Condition(self.column.name, "=", (value,))))
+        else:
+            labels, pointer, rows = self.values
+            place = int(labels.search_sorted(value)) if len(labels) else 0
+            held = place < len(labels) and labels[place] == value
+            rows = rows[pointer[place] : pointer[place + 1]] if held else rows[:0]
+        if not len(rows):
+            raise DataError(f"no item has the {self.column.name} '{value}'", do=self._advice(value))
+        return rows
+
+    def _advice(self, value: str) -> str:
+        if self.column.dtype.is_numeric() or (self.moments is not None and self.column.name not in NAMES):
+            return "compare with >= and <= instead"
+        labels = self.values[0]
+        guess = nearest(value, labels.head(GUESSED_AMONG))
+        some = ", ".join(map(shortened, labels.head(8))) + (", …" if len(labels) > 8 else "")
+        return (f"did you mean '{shortened(guess)}'? " if guess else "") + f"its {len(labels):,} values are {some}"
+
+    def _number(self, condition: Condition) -> float:
+        try:
+            number = float(condition.values[0])
+        except ValueError:
+            number = float("nan")
+        if np.isnan(number):
+            raise DataError(f"'{condition.values[0]}' is no number", where=str(condition), do="compare with a number")
+        return number
+
+    def _instead(self) -> str:
+        """What else can be asked of a column that has no order."""
+        said = "compare it with = or != and a value"
+        if self.column.dtype != pl.String:
+            return said
+        others = self.column.filter(~dated(self.column) & (self.column.str.strip_chars() != ""))
+        return f"{said}, such as '{shortened(others[0])}'" if len(others) else said
+
+    @cached_property
+    def moments(self) -> Moments | None:
+        """The column as dates or times; None where it holds none."""
+        return Moments.of(self.column)
+
+    @cached_property
+    def numbers(self) -> NDArray[np.float64]:
+        """The column as numbers, NaN where it has none; all texts may have a decimal comma in place of a point.
+
+        Raises:
+            DataError: when it has no number at all.
+        """
+        column = self.column
+        text = column.dtype == pl.String
+        if text:
+            column = column.str.strip_chars()
+            filled = column.drop_nulls()
+            column = points(column) if decimal_commas(filled.filter(filled != "")) else column
+        numeric = column.dtype.is_numeric() or text
+        values = column.cast(pl.Float64, strict=False) if numeric else pl.Series([None], dtype=pl.Float64)
+        if values.null_count() == len(values):
+            what = "is text, and holds no numbers and not dates alone" if text else "holds no numbers or dates"
+            raise DataError(f"the item column '{column.name}' {what}", do=self._instead())
+        return values.fill_null(float("nan")).to_numpy()
+
+    @cached_property
+    def values(self) -> tuple[pl.Series, IntArray, IntArray]:
+        """The values in order, where the items of each begin, and these items.
+
+        Lists hold several values, and so do texts with `|` between them, or whatever a column of categories uses.
+        """
+        texts = self.column.dtype == pl.String
+        apart = texts and self.column.name not in SEVERAL and self.column.str.contains(BETWEEN, literal=True).any()
+        pairs = labels_of(self.column, BETWEEN if apart else None).unique().sort("label", "row")
+        counts = pairs.group_by("label", maintain_order=True).len()
+        pointer = np.concatenate([[0], np.cumsum(counts["len"].to_numpy())]).astype(np.int64)
+        return counts["label"], pointer, pairs["row"].to_numpy()
+
+
+def shortened(text: str) -> str:
+    """A value as a message shows it."""
+    return text if len(text) <= SHOWN else f"{text[:SHOWN]}…"
