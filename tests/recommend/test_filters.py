@@ -169,6 +169,40 @@ def test_text_that_is_not_dates_alone_is_said_to_be_text(cells: list[str | None]
     assert found(cells, f"x={cells[1]}") == "b"
 
 
+def test_bars_take_no_name_apart() -> None:
+    table = pl.DataFrame(
+        {
+            "item_id": ["a|b", "a", "b"],
+            "title": ["Up|Down", "Up", "Down"],
+            "mood": ["light|warm", "warm", "dark"],
+            "genres": ["R&B;Soul", "Soul", "R&B"],
+        }
+    )
+    filters = ItemFilters(table, Vocabulary("item", table["item_id"]))
+
+    def rows(where: Condition | str) -> list[int]:
+        mask = filters.mask([where])
+        assert mask is not None
+        return np.flatnonzero(mask).tolist()
+
+    # As the service asks: values are what they are.
+    assert rows(Condition("item_id", "=", ("a|b",))) == [0]
+    assert rows(Condition("item_id", "=", ("a",))) == [1]
+    assert rows(Condition("title", "!=", ("Up|Down",))) == [1, 2]
+    # As a person writes it on a line.
+    assert rows(r"item_id=a\|b") == [0]
+    assert rows("item_id=a|b") == [1, 2]
+    assert rows(r"title=Up\|Down|Down") == [0, 2]
+    # Other columns may hold lists, as import stores them; a cell as it stands is there as well.
+    assert rows("mood=warm") == [0, 1]
+    assert rows(r"mood=light\|warm") == [0]
+    assert rows("genres=Soul") == [0, 1]
+    assert rows("genres=R&B;Soul") == [0]
+    for wrong in ("title=up", r"mood=warm\|light"):
+        with pytest.raises(DataError, match="no item has"):
+            rows(wrong)
+
+
 def test_a_title_that_looks_like_a_date_is_a_title() -> None:
     titles = pl.DataFrame({"item_id": ["2024-05-20", "2024-05-20T00:00"], "title": ["1984-04-04", "2001-01-01"]})
     filters = ItemFilters(titles, Vocabulary("item", titles["item_id"]))
@@ -231,7 +265,7 @@ def test_unknown_ids_are_named() -> None:
 
 
 def test_conditions_read_as_they_are_written() -> None:
-    for text in ("genre=Comedy|Drama", "year>=1990", "title!=Big"):
+    for text in ("genre=Comedy|Drama", "year>=1990", "title!=Big", r"title=a\|b|c"):
         assert str(Condition.parse(text)) == text
     assert Condition.parse("title=a=b") == Condition("title", "=", ("a=b",))
 

@@ -177,7 +177,7 @@ def recommend(
         list[str] | None,
         typer.Option(
             help="Only items like this: 'genre=Comedy', 'genre=Comedy|Drama' (either), 'genre!=Horror', 'year>=1990', "
-            "'added<2024-06-01' (dates are UTC). Repeatable; all must hold."
+            "'added<2024-06-01' (dates are UTC); '\\|' is a bar within a value. Repeatable; all must hold."
         ),
     ] = None,
     allow: Annotated[

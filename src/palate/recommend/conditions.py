@@ -23,13 +23,16 @@ BoolArray = NDArray[np.bool_]
 Sign = Literal["=", "!=", ">=", "<=", ">", "<"]
 
 BETWEEN = "|"
-# Columns that call an item something, whatever their cells look like.
+# Columns that call an item something, whatever their cells look like; and all whose cells are one text each.
 NAMES = ("item_id", "title")
+SINGLE = (*NAMES, "description", "image", "audio")
 # Characters of a value that a message shows.
 SHOWN = 60
 # Values among which a near one is looked for.
 GUESSED_AMONG = 10_000
 _CONDITION = re.compile(r"\s*(?P<column>[^=<>!]+?)\s*(?P<sign>>=|<=|!=|=|>|<)\s*(?P<values>.*?)\s*", re.DOTALL)
+# A bar between values; after a backslash it belongs to one.
+_BAR = re.compile(r"(?<!\\)\|")
 _ORDERED: dict[Sign, Callable[[NDArray[np.float64], float], BoolArray]] = {
     ">=": operator.ge,
     "<=": operator.le,
@@ -54,17 +57,21 @@ class Condition:
     values: tuple[str, ...]
 
     def __str__(self) -> str:
-        return f"{self.column}{self.sign}{BETWEEN.join(self.values)}"
+        written = (value.replace(BETWEEN, f"\\{BETWEEN}") for value in self.values)
+        return f"{self.column}{self.sign}{BETWEEN.join(written)}"
 
     @classmethod
     def parse(cls, text: str) -> Condition:
-        """Read `genre=Comedy`, `genre=Comedy|Drama` (either), `genre!=Horror`, `year>=1990` or `added<2024-06-01`.
+        r"""Read `genre=Comedy`, `genre=Comedy|Drama` (either), `genre!=Horror`, `year>=1990` or `added<2024-06-01`.
+
+        A bar that belongs to a value is written `\|`.
 
         Raises:
             ConfigError: when it is none of these.
         """
         found = _CONDITION.fullmatch(text)
-        values = tuple(filter(None, (value.strip() for value in found["values"].split(BETWEEN)))) if found else ()
+        parts = _BAR.split(found["values"]) if found else []
+        values = tuple(value for part in parts if (value := part.strip().replace(f"\\{BETWEEN}", BETWEEN)))
         if found is None or not values:
             raise ConfigError(
                 f"'{text}' is no condition on items",
@@ -110,10 +117,16 @@ class Column:
             labels, pointer, rows = self.values
             place = int(labels.search_sorted(value)) if len(labels) else 0
             held = place < len(labels) and labels[place] == value
-            rows = rows[pointer[place] : pointer[place + 1]] if held else rows[:0]
+            # Where cells are taken apart, one can still be asked for as it stands.
+            rows = rows[pointer[place] : pointer[place + 1]] if held else self._cells_of(value)
         if not len(rows):
             raise DataError(f"no item has the {self.column.name} '{value}'", do=self._advice(value))
         return rows
+
+    def _cells_of(self, value: str) -> IntArray:
+        if self.column.dtype != pl.String:
+            return np.zeros(0, dtype=np.int64)
+        return (self.column == value).fill_null(False).arg_true().to_numpy().astype(np.int64)
 
     def _advice(self, value: str) -> str:
         if self.column.dtype.is_numeric() or (self.moments is not None and self.column.name not in NAMES):
@@ -169,10 +182,10 @@ class Column:
     def values(self) -> tuple[pl.Series, IntArray, IntArray]:
         """The values in order, where the items of each begin, and these items.
 
-        Lists hold several values, and so do texts with `|` between them, or whatever a column of categories uses.
+        Lists hold several values, and so do texts with `|` between them, which is how import stores lists, or whatever
+        a column of categories uses. Names and descriptions are never taken apart.
         """
-        texts = self.column.dtype == pl.String
-        apart = texts and self.column.name not in SEVERAL and self.column.str.contains(BETWEEN, literal=True).any()
+        apart = self.column.dtype == pl.String and self.column.name not in (*SINGLE, *SEVERAL)
         pairs = labels_of(self.column, BETWEEN if apart else None).unique().sort("label", "row")
         counts = pairs.group_by("label", maintain_order=True).len()
         pointer = np.concatenate([[0], np.cumsum(counts["len"].to_numpy())]).astype(np.int64)
