@@ -169,6 +169,74 @@ def test_text_that_is_not_dates_alone_is_said_to_be_text(cells: list[str | None]
     assert found(cells, f"x={cells[1]}") == "b"
 
 
+BEYOND = 2**53
+
+
+@pytest.mark.parametrize(
+    "column",
+    [
+        pl.Series([BEYOND, BEYOND + 1, BEYOND + 2, None], dtype=pl.Int64),
+        pl.Series([BEYOND, BEYOND + 1, BEYOND + 2, None], dtype=pl.UInt64),
+        pl.Series([f"00{BEYOND}", f" {BEYOND + 1}", f"{BEYOND + 2}.0", "none"]),
+        pl.Series([f"{BEYOND},0", f"{BEYOND + 1}", f"{BEYOND + 2}", None]),
+    ],
+)
+def test_long_numbers_are_compared_exactly(column: pl.Series) -> None:
+    texts, wanted = column.dtype == pl.String, BEYOND + 1
+    assert found(column, f"x={wanted}") == "b"
+    assert found(column, f"x>={wanted}") == "bc"
+    assert found(column, f"x>{wanted}") == "c"
+    assert found(column, f"x<{wanted}") == "a"
+    assert found(column, f"x<={wanted}.5") == "ab"
+    assert found(column, f"x!={wanted}") == "acd"
+    assert found(column, "x>=-1e400") == "abc"
+    assert found(column, "x<=1e400") == "abc"
+    if not texts:
+        with pytest.raises(DataError, match="no item has"):
+            found(column, f"x={wanted}.5")
+
+
+def test_numbers_of_single_precision_are_found_as_they_are_written() -> None:
+    column = pl.Series([9.95, 10.05, None, float("nan")], dtype=pl.Float32)
+    assert found(column, "x=9.95") == "a"
+    assert found(column, "x<=9.95") == "a"
+    assert found(column, "x>=10.05") == "b"
+    assert found(column, "x<=1e39") == "ab"
+
+
+@pytest.mark.parametrize(
+    ("cells", "wanted", "expected"),
+    [
+        (["2003", "2004", None], "2003.0", "a"),
+        (["2003.0", "2004.0", "unknown"], "2003", "a"),
+        (["10.50", "9,5", "nine"], "10.5", "a"),
+        (["9,5", "10,25", None], "9.5", "a"),
+        (["2003.0", "2003", None], "2003", "b"),
+        (["2003|2004", "2004", None], "2004", "ab"),
+        (["True", "False", None], "true", "a"),
+        (["TRUE", "false", ""], "0", "b"),
+        (["true", "false", "true"], "1", "ac"),
+        ([True, False, None], "True", "a"),
+        ([True, False, None], "1", "a"),
+        ([True, False, None], "0.0", "b"),
+        (["007", "7.0", "8"], "7.0", "b"),
+    ],
+)
+def test_a_value_is_found_however_numbers_and_truths_are_written(
+    cells: list[str | None], wanted: str, expected: str
+) -> None:
+    assert found(cells, Condition("x", "=", (wanted,))) == expected
+
+
+@pytest.mark.parametrize(
+    ("cells", "wanted"),
+    [(["007", "8"], "7"), (["yes", "true"], "1"), (["1", "true"], "True"), ([True, None], "yes"), (["7"], "nan")],
+)
+def test_codes_and_words_are_what_they_are(cells: list[str | None], wanted: str) -> None:
+    with pytest.raises(DataError, match="no item has"):
+        found(cells, Condition("x", "=", (wanted,)))
+
+
 def test_bars_take_no_name_apart() -> None:
     table = pl.DataFrame(
         {

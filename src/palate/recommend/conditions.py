@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal, cast
+from typing import Any, Literal, cast
 
 import numpy as np
 import polars as pl
@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from palate.core.errors import ConfigError, DataError, nearest
 from palate.encode.categories import SEVERAL, labels_of
 from palate.graph.rows import IntArray
-from palate.ingest.decimals import decimal_commas, points
 from palate.recommend.moments import Moments, dated
+from palate.recommend.quantities import Quantities, read_number
 
 BoolArray = NDArray[np.bool_]
 Sign = Literal["=", "!=", ">=", "<=", ">", "<"]
@@ -26,6 +26,8 @@ BETWEEN = "|"
 # Columns that call an item something, whatever their cells look like; and all whose cells are one text each.
 NAMES = ("item_id", "title")
 SINGLE = (*NAMES, "description", "image", "audio")
+# What says yes or no, in small letters.
+TRUTHS = {"true": True, "1": True, "1.0": True, "false": False, "0": False, "0.0": False}
 # Characters of a value that a message shows.
 SHOWN = 60
 # Values among which a near one is looked for.
@@ -33,7 +35,7 @@ GUESSED_AMONG = 10_000
 _CONDITION = re.compile(r"\s*(?P<column>[^=<>!]+?)\s*(?P<sign>>=|<=|!=|=|>|<)\s*(?P<values>.*?)\s*", re.DOTALL)
 # A bar between values; after a backslash it belongs to one.
 _BAR = re.compile(r"(?<!\\)\|")
-_ORDERED: dict[Sign, Callable[[NDArray[np.float64], float], BoolArray]] = {
+_ORDERED: dict[Sign, Callable[[Any, Any], Any]] = {
     ">=": operator.ge,
     "<=": operator.le,
     ">": operator.gt,
@@ -96,8 +98,11 @@ class Column:
             compare = _ORDERED[condition.sign]
             if self.moments is not None:
                 return self.moments.satisfying(compare, condition.values[0], str(condition))
-            with np.errstate(invalid="ignore"):
-                return compare(self.numbers, self._number(condition))
+            if not self.quantities.present.any():
+                text = self.column.dtype == pl.String
+                what = "is text, and holds no numbers and not dates alone" if text else "holds no numbers or dates"
+                raise DataError(f"the item column '{self.column.name}' {what}", do=self._instead())
+            return self.quantities.satisfying(compare, condition.values[0], str(condition))
         mask = np.zeros(len(self.column), dtype=np.bool_)
         for value in condition.values:
             mask[self._having(value)] = True
@@ -109,24 +114,35 @@ class Column:
         Raises:
             DataError: when none has.
         """
+        where = f"{self.column.name}={value}"
         if self.moments is not None and self.column.name not in NAMES:
-            rows = np.flatnonzero(self.moments.satisfying(operator.eq, value, f"{self.column.name}={value}"))
+            rows = np.flatnonzero(self.moments.satisfying(operator.eq, value, where))
         elif self.column.dtype.is_numeric():
-            rows = np.flatnonzero(self.numbers == self._number(Condition(self.column.name, "=", (value,))))
+            rows = np.flatnonzero(self.quantities.satisfying(operator.eq, value, where))
         else:
             labels, pointer, rows = self.values
             place = int(labels.search_sorted(value)) if len(labels) else 0
             held = place < len(labels) and labels[place] == value
-            # Where cells are taken apart, one can still be asked for as it stands.
-            rows = rows[pointer[place] : pointer[place + 1]] if held else self._cells_of(value)
+            rows = rows[pointer[place] : pointer[place + 1]] if held else self._otherwise(value, where)
         if not len(rows):
             raise DataError(f"no item has the {self.column.name} '{value}'", do=self._advice(value))
         return rows
 
-    def _cells_of(self, value: str) -> IntArray:
-        if self.column.dtype != pl.String:
-            return np.zeros(0, dtype=np.int64)
-        return (self.column == value).fill_null(False).arg_true().to_numpy().astype(np.int64)
+    def _otherwise(self, value: str, where: str) -> IntArray:
+        """The items that have this value though none is written so."""
+        rows = np.zeros(0, dtype=np.int64)
+        if self.column.dtype == pl.String:
+            # Where cells are taken apart, one can still be asked for as it stands.
+            rows = (self.column == value).fill_null(False).arg_true().to_numpy().astype(np.int64)
+        if len(rows) or self.column.name in SINGLE:
+            return rows
+        truth = TRUTHS.get(value.strip().lower())
+        if truth is not None and self._truths is not None:
+            return np.flatnonzero(self._truths == truth)
+        # What asks in JSON, or once wrote the table, may have made 2003.0 of 2003.
+        if read_number(value) is not None and not self.quantities.codes:
+            return np.flatnonzero(self.quantities.satisfying(operator.eq, value, where))
+        return rows
 
     def _advice(self, value: str) -> str:
         if self.column.dtype.is_numeric() or (self.moments is not None and self.column.name not in NAMES):
@@ -135,15 +151,6 @@ class Column:
         guess = nearest(value, labels.head(GUESSED_AMONG))
         some = ", ".join(map(shortened, labels.head(8))) + (", …" if len(labels) > 8 else "")
         return (f"did you mean '{shortened(guess)}'? " if guess else "") + f"its {len(labels):,} values are {some}"
-
-    def _number(self, condition: Condition) -> float:
-        try:
-            number = float(condition.values[0])
-        except ValueError:
-            number = float("nan")
-        if np.isnan(number):
-            raise DataError(f"'{condition.values[0]}' is no number", where=str(condition), do="compare with a number")
-        return number
 
     def _instead(self) -> str:
         """What else can be asked of a column that has no order."""
@@ -159,24 +166,17 @@ class Column:
         return Moments.of(self.column)
 
     @cached_property
-    def numbers(self) -> NDArray[np.float64]:
-        """The column as numbers, NaN where it has none; all texts may have a decimal comma in place of a point.
+    def quantities(self) -> Quantities:
+        """The column as numbers."""
+        return Quantities(self.column)
 
-        Raises:
-            DataError: when it has no number at all.
-        """
-        column = self.column
-        text = column.dtype == pl.String
-        if text:
-            column = column.str.strip_chars()
-            filled = column.drop_nulls()
-            column = points(column) if decimal_commas(filled.filter(filled != "")) else column
-        numeric = column.dtype.is_numeric() or text
-        values = column.cast(pl.Float64, strict=False) if numeric else pl.Series([None], dtype=pl.Float64)
-        if values.null_count() == len(values):
-            what = "is text, and holds no numbers and not dates alone" if text else "holds no numbers or dates"
-            raise DataError(f"the item column '{column.name}' {what}", do=self._instead())
-        return values.fill_null(float("nan")).to_numpy()
+    @cached_property
+    def _truths(self) -> NDArray[np.object_] | None:
+        """The column as True, False and None where it holds nothing else; None for any other."""
+        cells = self.column.cast(pl.String).str.to_lowercase() if self.column.dtype in (pl.Boolean, pl.String) else None
+        if cells is None or not cells.drop_nulls().is_in(["true", "false", ""]).all():
+            return None
+        return np.array([TRUTHS.get(cell) for cell in cells], dtype=object)
 
     @cached_property
     def values(self) -> tuple[pl.Series, IntArray, IntArray]:
