@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
 
     from palate.recommend.bundle import Bundle
 
+# Kinds of event that a note names.
+NAMED = 5
 ReplaceOption = Annotated[bool, typer.Option("--replace", help="Replace the bundle that is there.")]
 
 
@@ -87,7 +90,6 @@ def refresh(
     """
     from palate.core.errors import ConfigError
     from palate.core.lock import changing
-    from palate.ingest.tables import no_rows
     from palate.recommend.bundle import Bundle, refuse_stranger
     from palate.recommend.growing import grow_from
     from palate.recommend.refresh import refresh as run_refresh
@@ -105,8 +107,9 @@ def refresh(
         grown = grow_from(known, items)
         known = grown.bundle
         print(grown)
-    if interactions is not None and not no_rows(interactions):
-        done = run_refresh(known, _events_of(interactions, known, columns, events))
+    found = None if interactions is None else _events_of(interactions, known, columns, events)
+    if found is not None:
+        done = run_refresh(known, found)
         known = done.bundle
         print(done)
     elif interactions is not None:
@@ -117,27 +120,45 @@ def refresh(
     print(f"→ {out}")
 
 
-def _events_of(file: Path, bundle: Bundle, columns: list[str] | None, events: str | None) -> DataFrame:
-    """The events of a file that count, with what is known of them."""
+def _events_of(file: Path, bundle: Bundle, columns: list[str] | None, events: str | None) -> DataFrame | None:
+    """The events of a file that count, with what is known of them; None where there is none."""
     from palate.core.config import read_assignments
+    from palate.core.errors import DataError
     from palate.ingest.folders import import_data
+    from palate.ingest.tables import no_rows
 
     names = columns_named(columns)
     chosen = None if events is None else read_assignments(events.split(","), "--events", "view=1,buy=5")
-    found = import_data(file, columns=names, events=chosen, name=file.stem)
-    given = sorted(set(found.catalogue.interactions["event"].drop_nulls()))
+    if no_rows(file):
+        return None
+    found = import_data(file, columns=names, name=file.stem)
+    counts = found.catalogue.interactions["event"].drop_nulls().value_counts(sort=True).rows()
+    given = sorted(kind for kind, _ in counts)
     kinds = bundle.facts.kinds
-    if chosen is None and kinds and given:
-        found = import_data(file, columns=names, events=dict.fromkeys(kinds, 1), name=file.stem)
+    counting = dict.fromkeys(kinds, 1) if chosen is None and kinds and given else chosen
+    if counting is not None:
+        try:
+            found = import_data(file, columns=names, events=counting, name=file.stem)
+        except DataError:
+            # The file is sound as a whole: a day may have events, and none of a kind that counts.
+            if not given or set(given) & set(counting):
+                raise
+            others = _some([f"{kind} ({count:,})" for kind, count in counts])
+            wanted = _some(list(counting))
+            print(f"note: no event is of a kind that counts ({wanted}); left out: {others}; --events chooses")
+            return None
     if found.report.text():
         print(found.report.text())
     if chosen is None and given and not kinds:
         why = "was made of events of no kind" if kinds == () else "does not say what kinds it was made of"
-        listed = f"{', '.join(given[:5])}{' and others' if len(given) > 5 else ''}"
-        print(f"note: events of all kinds count ({listed}), for the bundle {why}; --events chooses")
+        print(f"note: events of all kinds count ({_some(given)}), for the bundle {why}; --events chooses")
     rows = found.catalogue.interactions
     present = [name for name in ("rating", "timestamp") if rows[name].null_count() < rows.height]
     return rows.select("user_id", "item_id", *present)
+
+
+def _some(names: Sequence[str]) -> str:
+    return f"{', '.join(names[:NAMED])}{' and others' if len(names) > NAMED else ''}"
 
 
 @app.command()
