@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from palate.cli.application import ColumnsOption, MovedOption, app, columns_named
+from palate.printing import visible
 
 if TYPE_CHECKING:
     from polars import DataFrame
@@ -106,12 +107,12 @@ def refresh(
     if items is not None:
         grown = grow_from(known, items)
         known = grown.bundle
-        print(grown)
+        print(visible(str(grown), lines=True))
     found = None if interactions is None else _events_of(interactions, known, columns, events)
     if found is not None:
         done = run_refresh(known, found)
         known = done.bundle
-        print(done)
+        print(visible(str(done), lines=True))
     elif interactions is not None:
         print("no events: users stay as they are")
         if items is None and out.resolve() == bundle.resolve():
@@ -180,7 +181,7 @@ def forget(
     if not user and not item:
         raise ConfigError("it is not said whom to forget", do="name --user ID or --item ID")
     for done in run_forget(places, user or (), item or ()):
-        print(done)
+        print(visible(str(done), lines=True))
 
 
 def summary(bundle: Bundle) -> list[str]:

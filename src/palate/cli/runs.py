@@ -23,7 +23,7 @@ from palate.cli.splitting import (
     say_notes,
 )
 from palate.core.errors import ConfigError
-from palate.printing import print_metrics, print_table, training_line
+from palate.printing import print_metrics, print_table, say_note, training_line
 
 
 @app.command()
@@ -229,7 +229,7 @@ def recommend(
     rules = offer.rules(cap=popularity_cap, diversity=diversify, cold=cold_quota)
     lists = offer.lists(user or None, k, allowed=allowed, rules=rules, title="recommending" if everyone else "")
     for note in lists.notes:
-        print(f"note: {note}", file=sys.stderr)
+        say_note(note)
     if out is not None:
         write_table(lists.table, out)
         print(f"{len(lists.table):,} recommendations for {lists.table['user_id'].n_unique():,} users → {out}")
