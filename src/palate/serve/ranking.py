@@ -234,7 +234,7 @@ def _rules(served: Served, asked: Wish) -> Rules | None:
         bundle.item_vectors,
         cap=None if asked.popularity_cap is None else str(asked.popularity_cap),
         diversity=diversity,
-        cold=min(asked.cold_quota, asked.k),
+        cold=asked.cold_quota,
     )
     # What is popular, and what nobody took, is worked out once for a model.
     if rules is not None and rules.cap is not None:
