@@ -132,6 +132,11 @@ def test_who_is_named_twice_gets_one_list(run: Path) -> None:
     assert once.out == twice.out
 
 
+def test_a_file_that_no_table_goes_into_is_refused_at_once(tmp_path: Path) -> None:
+    ended = worlds.palate("recommend", tmp_path / "no run", "--all", "-o", tmp_path / "lists.txt")
+    assert "'lists.txt' is neither .parquet nor .csv" in ended.err
+
+
 def test_a_bundle_is_explained_by_its_run(run: Path, tmp_path: Path) -> None:
     assert worlds.palate("export", run, "-o", tmp_path / "bundle").code == 0
     ended = worlds.palate("explain", tmp_path / "bundle", "-u", "u1", "-i", "i1")

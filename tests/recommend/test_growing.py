@@ -94,6 +94,14 @@ def test_models_without_a_place_for_them_say_so(name: str) -> None:
     assert "train again" in caught.value.do
 
 
+@pytest.mark.parametrize("name", ["ease", "bpr"])
+def test_a_catalogue_without_new_items_changes_nothing(name: str, tmp_path: Path) -> None:
+    bundle = trained.bundle(name)
+    done = grow_from(bundle, worlds.stored(tmp_path / "same", trained.data().catalogue))
+    assert done.bundle is bundle
+    assert str(done) == "0 new items placed by their content"
+
+
 def test_a_bundle_that_kept_its_neighbours_or_no_content_says_so() -> None:
     for way, why in (("content", "by their neighbours among those"), ("none", "exported without their content")):
         with pytest.raises(ConfigError, match=why) as caught:

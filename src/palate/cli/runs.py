@@ -211,7 +211,7 @@ def recommend(
     """
     from palate.cli.offers import ids_of, offer_of
     from palate.recommend.filters import require_items
-    from palate.recommend.topk import write_table
+    from palate.recommend.topk import check_table, write_table
 
     if [bool(user), everyone, bool(liked)].count(True) != 1:
         given = [name for name, said in (("--user", user), ("--all", everyone), ("--liked", liked)) if said]
@@ -219,6 +219,8 @@ def recommend(
         raise ConfigError(found, do="name users with --user ID, take --all, or describe somebody new with --liked ITEM")
     if everyone and out is None:
         raise ConfigError("--all needs a file", do="add -o recommendations.parquet")
+    if out is not None:
+        check_table(out)
     offer = offer_of(run, data, liked, content=diversify is not None)
     allowed = offer.filters.mask(
         where or (),

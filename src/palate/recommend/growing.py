@@ -65,9 +65,12 @@ def grow_from(bundle: Bundle, catalogue: Path) -> Grown:
     """
     found = Catalogue.load(catalogue)
     new = found.items.filter(~pl.col("item_id").is_in(bundle.items.ids.implode()))
+    if new.height == 0:
+        # Nor does it matter then whether the bundle could place any: tonight's events still come in.
+        return Grown(bundle, 0)
     store, ids = FeatureStore(catalogue), new["item_id"].to_list()
     wanted = _read(bundle)
-    content = {name: store.load(name, ids) for name in store.names() if name in wanted} if ids else {}
+    content = {name: store.load(name, ids) for name in store.names() if name in wanted}
     return grow(bundle, new, content)
 
 
