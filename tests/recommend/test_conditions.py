@@ -26,12 +26,22 @@ def found(column: pl.Series | list[str | None], where: str | Condition) -> str:
     return "".join(filters.items.ids.filter(pl.Series(mask)))
 
 
+def test_times_in_text_are_the_times_that_a_person_writes() -> None:
+    cells = ["2024-05-20", "2024-05-20T00:00:00.1234567Z", " 2024-05-20 02:30+0200", "2024-05-19T23:00:01-01:30", ""]
+    for name, text in zip("abcd", ("T00:00", "T00:00:00.123456", "T00:30", "T00:30:01"), strict=True):
+        assert found(cells, f"x=2024-05-20{text}") == name
+    assert found(cells, "x=2024-05-20") == "abcd"
+    assert found(cells, "x!=2024-05-20") == "e"
+    assert found(["1969-12-31T23:59:59", "1970-01-01", None], "x<1970-01-01") == "a"
+
+
 @pytest.mark.parametrize(
     "cells",
     [
         ["2024-05-20", "unknown", "2024-05-21"],
         ["2024-05-20", "2024-02-31", "2024-05-21"],
         ["2024-05-20", "2024-05-20T1", "2024-05-21"],
+        ["2024-05-20", "2024-05-20T24:00", "2024-05-21"],
         ["20240520", "2024-05-20", "words"],
     ],
 )

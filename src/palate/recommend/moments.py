@@ -22,8 +22,13 @@ BoolArray = NDArray[np.bool_]
 MOMENTS_OF_A_DAY = 24 * 60 * 60 * 1_000_000
 EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
 MICROSECOND = datetime.timedelta(microseconds=1)
-# What begins with a whole date. ISO 8601 knows others (20240601), which may as well be numbers.
-ISO = r"^\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}\S*)?$"
+# A day, or a time whose fractions beyond microseconds are left out. ISO 8601 knows other forms (20240601), which may as
+# well be numbers.
+ISO = (
+    r"^(?<day>\d{4}-\d{2}-\d{2})(?:[T ](?<hour>[01]\d|2[0-3]):(?<minute>[0-5]\d)"
+    r"(?::(?<second>[0-5]\d)(?:[.,](?<fraction>\d{1,6})\d*)?)?"
+    r"(?:Z|(?<sign>[+-])(?<ahead>[01]\d|2[0-3])(?::?(?<minutes_ahead>[0-5]\d))?)?)?$"
+)
 
 
 class Moments:
@@ -46,15 +51,9 @@ class Moments:
             return cls(times.to_physical())
         if column.dtype != pl.String:
             return None
-        cells = column.str.strip_chars()
-        filled = cells.filter(cells != "")
-        if not len(filled) or not dated(filled).all():
-            return None
-        try:
-            known = {text: first_moment(text) for text in filled.unique()}
-        except DataError:
-            return None
-        return cls(cells.replace_strict(known, default=None, return_dtype=pl.Int64))
+        read = _microseconds(column)
+        others = read.is_null() & (column.str.strip_chars() != "")
+        return None if others.any() or read.null_count() == len(read) else cls(read)
 
     def satisfying(self, compare: Callable[[Any, int], Any], text: str, where: str) -> BoolArray:
         """Which rows compare so with a day or a time; none that is empty.
@@ -73,18 +72,26 @@ class Moments:
 
 
 def dated(texts: pl.Series) -> pl.Series:
-    """Which texts look like dates or times."""
-    return texts.str.strip_chars().str.contains(ISO)
+    """Which texts are dates or times."""
+    return _microseconds(texts).is_not_null()
 
 
-def first_moment(text: str) -> int:
-    """The microsecond since 1970 at which a day or a time begins.
+def _microseconds(texts: pl.Series) -> pl.Series:
+    """Texts as microseconds since 1970: the first of a day, or those of a time; null where they are neither."""
+    cells = texts.str.strip_chars()
+    if not cells.str.contains(ISO).any():
+        return pl.Series(texts.name, [None] * len(texts), dtype=pl.Int64)
+    part = pl.col("texts").struct.field
 
-    Raises:
-        DataError: for a text that is neither.
-    """
-    day, number = day_or_time(text, text)
-    return number * MOMENTS_OF_A_DAY if day else number
+    def number(name: str) -> pl.Expr:
+        return part(name).cast(pl.Int64).fill_null(0)
+
+    day = part("day").str.to_date("%Y-%m-%d", strict=False).cast(pl.Int64)
+    ahead = (number("ahead") * 60 + number("minutes_ahead")) * pl.when(part("sign") == "-").then(-1).otherwise(1)
+    seconds = (number("hour") * 60 + number("minute") - ahead) * 60 + number("second")
+    fraction = part("fraction").str.pad_end(6, "0").cast(pl.Int64).fill_null(0)
+    groups = pl.DataFrame({"texts": cells.str.extract_groups(ISO)})
+    return groups.select(day * MOMENTS_OF_A_DAY + seconds * 1_000_000 + fraction).to_series()
 
 
 def day_or_time(text: str, where: str) -> tuple[bool, int]:
