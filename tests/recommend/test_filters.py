@@ -15,7 +15,8 @@ from palate.core.errors import ConfigError, DataError
 from palate.dataset.vocabulary import Vocabulary
 from palate.measure.ranking import top_items
 from palate.models import Embeddings
-from palate.recommend.filters import Condition, ItemFilters, Restricted, both, known_ids, read_ids, require_items
+from palate.recommend.conditions import Condition
+from palate.recommend.filters import ItemFilters, Restricted, both, known_ids, read_ids, require_items
 
 TABLE = (
     pl.DataFrame(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -130,7 +132,7 @@ def _events_of(file: Path, bundle: Bundle, columns: list[str] | None, events: st
 
     names = columns_named(columns)
     chosen = None if events is None else read_assignments(events.split(","), "--events", "view=1,buy=5")
-    if no_rows(file):
+    if _is_blank(file) or no_rows(file):
         return None
     found = import_data(file, columns=names, name=file.stem)
     counts = found.catalogue.interactions["event"].drop_nulls().value_counts(sort=True).rows()
@@ -156,6 +158,17 @@ def _events_of(file: Path, bundle: Bundle, columns: list[str] | None, events: st
     rows = found.catalogue.interactions
     present = [name for name in ("rating", "timestamp") if rows[name].null_count() < rows.height]
     return rows.select("user_id", "item_id", *present)
+
+
+def _is_blank(file: Path) -> bool:
+    """Whether a text file, packed or not, has no byte in it: for want of a header it is no table, and has no event."""
+    if not file.is_file() or file.suffix.lower() == ".parquet":
+        return False
+    with gzip.open(file) if file.suffix.lower() == ".gz" else file.open("rb") as stream:
+        try:
+            return not stream.read(1)
+        except (OSError, EOFError, zlib.error):
+            return False
 
 
 def _some(names: Sequence[str]) -> str:

@@ -7,7 +7,6 @@ check can name the true line of the file.
 from __future__ import annotations
 
 import codecs
-import contextlib
 import csv
 import gzip
 import re
@@ -15,7 +14,6 @@ import zlib
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
 
 import numpy as np
 import polars as pl
@@ -89,15 +87,9 @@ class Table:
 
 
 def no_rows(path: Path) -> bool:
-    """Whether a table is sound and has nothing in it, as the log of a day on which nothing happened.
-
-    A text file of no byte is one too, for want of a header.
-    """
+    """Whether a table is sound and has nothing in it, as the log of a day on which nothing happened."""
     if not path.is_file() or path.stat().st_size > LARGE:
         return False
-    with contextlib.suppress(OSError, EOFError, zlib.error), _opened(path) as stream:
-        if not stream.read(1) and path.suffix.lower() != ".parquet":
-            return True
     report = Report()
     return read_table(path, report) is None and any(problem.what in NO_ROWS for problem in report.problems)
 
@@ -130,7 +122,7 @@ def read_table(path: Path, report: Report) -> Table | None:
             return _read_parquet(path, report)
         kind, source = suffix.removesuffix(".gz"), path
         if suffix.endswith(".gz"):
-            with _opened(path) as stream:
+            with gzip.open(path) as stream:
                 source = stream.read()
         if kind in OBJECTS:
             return _read_jsonl(source if isinstance(source, bytes) else source.read_bytes(), file, report)
@@ -138,10 +130,6 @@ def read_table(path: Path, report: Report) -> Table | None:
     except (OSError, EOFError, zlib.error) as error:
         report.add("fatal", file, f"the file cannot be read: {error}", do="check its permissions, or copy it again")
         return None
-
-
-def _opened(path: Path) -> IO[bytes]:
-    return gzip.open(path) if path.suffix.lower() == ".gz" else path.open("rb")
 
 
 def read_text(

@@ -19,19 +19,7 @@ from palate.dataset.dataset import Dataset
 from palate.dataset.vocabulary import Vocabulary
 from palate.models.base import Scorer
 from palate.recommend.bundling import item_table
-from palate.recommend.conditions import BoolArray, Column, Condition, Sign
-
-__all__ = [
-    "BoolArray",
-    "Condition",
-    "ItemFilters",
-    "Restricted",
-    "Sign",
-    "both",
-    "known_ids",
-    "read_ids",
-    "require_items",
-]
+from palate.recommend.conditions import BoolArray, Column, Condition
 
 # Unknown ids that a note names.
 NAMED = 5

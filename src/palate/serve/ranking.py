@@ -18,8 +18,9 @@ from palate.graph.rows import IntArray, Rows
 from palate.recommend import alike, foldin
 from palate.recommend.alike import OrPopular
 from palate.recommend.bundle import one_row
+from palate.recommend.conditions import Condition, Sign
 from palate.recommend.explain import nearest_history, neighbours_of
-from palate.recommend.filters import Condition, Sign, both, known_ids
+from palate.recommend.filters import both, known_ids
 from palate.recommend.forms import Given, Vectors, Weights
 from palate.recommend.index import BoolArray, Index
 from palate.recommend.rerank import Candidates, Rules, Search, choose, search_index, search_scorer
