@@ -26,6 +26,12 @@ def found(column: pl.Series | list[str | None], where: str | Condition) -> str:
     return "".join(filters.items.ids.filter(pl.Series(mask)))
 
 
+def test_texts_that_are_stored_by_number_are_texts() -> None:
+    column = pl.Series(["2024-05-20", None, "2024-05-22"])
+    for dtype in (pl.Categorical, pl.Enum(["2024-05-20", "2024-05-22"])):
+        assert found(column.cast(dtype), "x>2024-05-20") == "c"
+
+
 def test_times_in_text_are_the_times_that_a_person_writes() -> None:
     cells = ["2024-05-20", "2024-05-20T00:00:00.1234567Z", " 2024-05-20 02:30+0200", "2024-05-19T23:00:01-01:30", ""]
     for name, text in zip("abcd", ("T00:00", "T00:00:00.123456", "T00:30", "T00:30:01"), strict=True):

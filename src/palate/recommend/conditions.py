@@ -86,7 +86,8 @@ class Column:
     """A column, ready for conditions: the items of each of its values, and its values as numbers."""
 
     def __init__(self, column: pl.Series) -> None:
-        self.column = column
+        # Texts that are stored by number are texts.
+        self.column = column.cast(pl.String) if column.dtype.base_type() in (pl.Categorical, pl.Enum) else column
 
     def satisfying(self, condition: Condition) -> BoolArray:
         """Which items satisfy a condition on this column."""
@@ -173,8 +174,10 @@ class Column:
     @cached_property
     def _truths(self) -> NDArray[np.object_] | None:
         """The column as True, False and None where it holds nothing else; None for any other."""
-        cells = self.column.cast(pl.String).str.to_lowercase() if self.column.dtype in (pl.Boolean, pl.String) else None
-        if cells is None or not cells.drop_nulls().is_in(["true", "false", ""]).all():
+        if not (self.column.dtype == pl.Boolean or self.column.dtype == pl.String):
+            return None
+        cells = self.column.cast(pl.String).str.to_lowercase()
+        if not cells.drop_nulls().is_in(["true", "false", ""]).all():
             return None
         return np.array([TRUTHS.get(cell) for cell in cells], dtype=object)
 
