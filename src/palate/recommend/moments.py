@@ -51,7 +51,7 @@ class Moments:
             return cls(times.to_physical())
         if column.dtype != pl.String:
             return None
-        read = _microseconds(column)
+        read = microseconds_of(column)
         others = read.is_null() & (column.str.strip_chars() != "")
         return None if others.any() or read.null_count() == len(read) else cls(read)
 
@@ -73,10 +73,10 @@ class Moments:
 
 def dated(texts: pl.Series) -> pl.Series:
     """Which texts are dates or times."""
-    return _microseconds(texts).is_not_null()
+    return microseconds_of(texts).is_not_null()
 
 
-def _microseconds(texts: pl.Series) -> pl.Series:
+def microseconds_of(texts: pl.Series) -> pl.Series:
     """Texts as microseconds since 1970: the first of a day, or those of a time; null where they are neither."""
     cells = texts.str.strip_chars()
     if not cells.str.contains(ISO).any():
@@ -91,7 +91,8 @@ def _microseconds(texts: pl.Series) -> pl.Series:
     seconds = (number("hour") * 60 + number("minute") - ahead) * 60 + number("second")
     fraction = part("fraction").str.pad_end(6, "0").cast(pl.Int64).fill_null(0)
     groups = pl.DataFrame({"texts": cells.str.extract_groups(ISO)})
-    return groups.select(day * MOMENTS_OF_A_DAY + seconds * 1_000_000 + fraction).to_series()
+    found = day * MOMENTS_OF_A_DAY + seconds * 1_000_000 + fraction
+    return groups.select(found.alias(texts.name)).to_series()
 
 
 def day_or_time(text: str, where: str) -> tuple[bool, int]:
