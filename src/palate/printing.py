@@ -1,7 +1,12 @@
-"""How results look on the screen: metrics by list length, tables, and one line on a training."""
+"""How results look on the screen: metrics by list length, tables, one line on a training, and notes.
+
+Titles and ids are other people's text: what in them would steer a terminal is shown, not obeyed.
+"""
 
 from __future__ import annotations
 
+import re
+import sys
 from typing import TYPE_CHECKING, Any
 
 from palate.core.progress import duration
@@ -11,6 +16,24 @@ if TYPE_CHECKING:
 
 # Parts of a score are sums in single precision.
 SUM_TOLERANCE = 1e-4
+# Control characters, ends of lines and paragraphs, what turns the direction of writing, and halves of characters.
+STEERING = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+def visible(text: str, *, lines: bool = False) -> str:
+    """A text of people with what steers a terminal written out: `\\x1b[31m` for the change to red.
+
+    Args:
+        lines: leave ends of lines as they are.
+    """
+    if lines:
+        return "\n".join(map(visible, text.split("\n")))
+    return STEERING.sub(lambda found: found[0].encode("unicode_escape", "surrogatepass").decode(), text)
+
+
+def say_note(text: str) -> None:
+    """A note, on the error stream."""
+    print(f"note: {visible(text)}", file=sys.stderr)
 
 
 def training_line(facts: dict[str, Any]) -> str:
@@ -66,9 +89,8 @@ def print_comparison(results: dict[str, Any]) -> None:
 
 def print_explanation(found: dict[str, Any]) -> None:
     """What `explain_to` found, in blocks: the score and its parts, the history, neighbours by modality."""
-    import polars as pl
-
-    print(f"user {found['user']}, item {found['item_id']}{_title(found)}{', known already' if found['known'] else ''}")
+    who, what = visible(found["user"]), visible(f"{found['item_id']}{_title(found)}")
+    print(f"user {who}, item {what}{', known already' if found['known'] else ''}")
     print(f"score {found['score']:.4f}")
     if found["parts"]:
         left = found["score"] - sum(found["parts"].values())
@@ -84,12 +106,19 @@ def print_explanation(found: dict[str, Any]) -> None:
     }
     if history["basis"] is not None:
         print(f"\n{said[history['basis']]} ({found['history_length']:,} in training):")
-        print_table(pl.DataFrame(history["items"])) if history["items"] else print("  none")
+        print_table(_rows(history["items"])) if history["items"] else print("  none")
         if history["rest"] is not None and len(history["items"]) < found["history_length"]:
             print(f"all others add {history['rest']:.4f}")
     for name, items in found["neighbours"].items():
         print(f"\nnearest by {name}:")
-        print_table(pl.DataFrame(items)) if items else print("  none")
+        print_table(_rows(items)) if items else print("  none")
+
+
+def _rows(items: list[dict[str, Any]]) -> pl.DataFrame:
+    import polars as pl
+
+    # Some lack a title, maybe all of the first hundred.
+    return pl.DataFrame(items, infer_schema_length=None)
 
 
 def _title(found: dict[str, Any]) -> str:
@@ -100,13 +129,15 @@ def print_table(table: pl.DataFrame) -> None:
     """A table, as wide as the terminal or as it needs to be."""
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     shown = Table(box=None, pad_edge=False)
     numeric = {name for name, dtype in table.schema.items() if dtype.is_numeric()}
     for name in table.columns:
-        shown.add_column(name, justify="right" if name in numeric else "left")
+        shown.add_column(Text(visible(name)), justify="right" if name in numeric else "left")
     for row in table.select(*(_shown(table[name]) for name in table.columns)).iter_rows():
-        shown.add_row(*row)
+        # As plain texts: brackets would be taken for styles.
+        shown.add_row(*map(Text, row))
     console = Console()
     console.print(shown) if console.is_terminal else Console(width=200).print(shown)
 
@@ -120,5 +151,5 @@ def _shown(column: pl.Series) -> pl.Series:
         places = 0 if whole else 1 if large else 4
         text = ["" if value is None else f"{value:.{places}f}" for value in column.to_list()]
     else:
-        text = ["" if value is None else str(value) for value in column.to_list()]
+        text = ["" if value is None else visible(str(value)) for value in column.to_list()]
     return type(column)(column.name, text)

@@ -13,19 +13,13 @@ import polars as pl
 import pytest
 
 import worlds
-from cli.settings import SMALL
+from cli.settings import SMALL, good
 from palate.core import lock
 from palate.core.artefact import read_json, write_json
 from palate.core.lock import changing
 from palate.experiment import Run
 from palate.ingest.catalogue import Catalogue
 from palate.recommend.bundle import Bundle
-
-
-def good(*words: object) -> worlds.Ended:
-    ended = worlds.palate(*words)
-    assert ended.code == 0, ended.text
-    return ended
 
 
 @pytest.fixture
@@ -133,24 +127,6 @@ def test_new_items_join_a_bundle_and_the_day_counts_them(
     assert "there is nothing to take in" in nothing.err
 
 
-def test_a_day_without_events_changes_nothing(run: Path, tmp_path: Path) -> None:
-    bundle, log, table = tmp_path / "bundle", tmp_path / "log.csv", tmp_path / "log.parquet"
-    good("export", run, "-o", bundle)
-    log.write_text("user_id,item_id,rating\n")
-    pl.DataFrame(schema={"user_id": pl.String, "item_id": pl.String}).write_parquet(table)
-    before = (bundle / "manifest.json").read_bytes()
-    (lines := tmp_path / "log.jsonl").write_text("")
-    for empty in (log, table, lines):
-        assert "no events" in good("refresh", bundle, "--interactions", empty, "-o", bundle, "--replace").out
-        assert (bundle / "manifest.json").read_bytes() == before
-        good("refresh", bundle, "--interactions", empty, "-o", tmp_path / empty.suffix)
-        assert len(Bundle.load(tmp_path / empty.suffix).users) == 30
-    log.write_text("")
-    broken = worlds.palate("refresh", bundle, "--interactions", log, "-o", bundle, "--replace")
-    assert broken.code == 1
-    assert "the file is empty" in broken.err
-
-
 @pytest.mark.parametrize(("keep", "way"), [("none", "regression"), ("float32", "content")])
 def test_an_export_keeps_what_it_is_told_to(catalogue: Path, tmp_path: Path, keep: str, way: str) -> None:
     good("train", "mmgcn", "--data", catalogue, "-o", tmp_path / "run", *SMALL)
@@ -188,42 +164,6 @@ def test_new_items_are_measured_when_asked_for_and_old_figures_stay(catalogue: P
     assert Run.load(folder).metrics["test_new_items"] == after["test_new_items"]
     # Among the five alone, a list of twenty holds every positive.
     assert after["test_new_items"]["alone"]["recall@20"] == pytest.approx(1.0)
-
-
-def test_a_refresh_counts_the_kinds_of_event_that_the_bundle_came_of(tmp_path: Path) -> None:
-    log = [(f"u{n % 9}", f"i{n % 7}", ("view", "buy")[n % 2], n) for n in range(60)]
-    names = ["user_id", "item_id", "event", "timestamp"]
-    pl.DataFrame(log, schema=names, orient="row").write_csv(tmp_path / "log.csv")
-    tomorrow = [
-        ("u1", "i0", "view", 90),
-        ("u1", "i1", "return", 91),
-        ("new", "i2", "buy", 92),
-        ("new", "i3", "view", 93),
-    ]
-    pl.DataFrame(tomorrow, schema=names, orient="row").write_csv(tmp_path / "tomorrow.csv")
-    for name, words, added in (
-        ("chosen", ("--events", "buy=1"), {"new": ["i2"]}),
-        ("all", (), {"new": ["i2", "i3"], "u1": ["i0"]}),
-    ):
-        good("data", "import", "--interactions", tmp_path / "log.csv", "-o", tmp_path / name, *words)
-        good("train", "ease", "--data", tmp_path / name, "--split", "random", "-o", tmp_path / f"{name}-run", "--quiet")
-        good("export", tmp_path / f"{name}-run", "-o", tmp_path / f"{name}-bundle")
-        before = Bundle.load(tmp_path / f"{name}-bundle")
-        words = ("refresh", tmp_path / f"{name}-bundle", "--interactions", tmp_path / "tomorrow.csv")
-        said = good(*words, "-o", tmp_path / f"{name}-next")
-        assert "left out: events that were not chosen: return (1)" in said.out.replace("view (2), ", "")
-        after = Bundle.load(tmp_path / f"{name}-next")
-        assert after.facts.events == sum(map(len, added.values()))
-        ids = before.items.ids.to_list()
-        for user, items in added.items():
-            liked = [ids[item] for item in after.liked[after.users.row(user)]]
-            known = (
-                [ids[item] for item in before.liked[before.users.row(user)]] if user in list(before.users.ids) else []
-            )
-            assert sorted(set(known) | set(items)) == sorted(liked)
-    # Who asks for other kinds gets them.
-    said = good(*words, "-o", tmp_path / "other", "--events", "return=1")
-    assert Bundle.load(tmp_path / "other").facts.events == 1
 
 
 def test_among_new_items_only_they_and_who_took_them_count(catalogue: Path, tmp_path: Path) -> None:

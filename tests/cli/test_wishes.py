@@ -144,6 +144,11 @@ def test_who_is_named_twice_gets_one_list(run: Path) -> None:
     assert once.out == twice.out
 
 
+def test_a_file_that_no_table_goes_into_is_refused_at_once(tmp_path: Path) -> None:
+    ended = worlds.palate("recommend", tmp_path / "no run", "--all", "-o", tmp_path / "lists.txt")
+    assert "'lists.txt' is neither .parquet nor .csv" in ended.err
+
+
 def test_a_bundle_is_explained_by_its_run(run: Path, tmp_path: Path) -> None:
     assert worlds.palate("export", run, "-o", tmp_path / "bundle").code == 0
     ended = worlds.palate("explain", tmp_path / "bundle", "-u", "u1", "-i", "i1")
@@ -162,6 +167,9 @@ def test_what_a_model_cannot_tell_apart_is_said(shop: Path, tmp_path: Path) -> N
     popular = worlds.palate("recommend", folder, "--liked", "i26", "-k", 3, "--cold-quota", 3)
     assert "2 of 3 items that nobody took in training: no other may be in this list" in popular.err
     assert "same score: their choice and order are chance" in popular.err
+    short = worlds.palate("recommend", folder, "--liked", "i7", "-k", 2, "--cold-quota", 4)
+    assert short.code == 0, short.text
+    assert "2 of 4 items that nobody took in training: a list of 2 holds no more" in short.err
     known = worlds.palate("recommend", folder, "--liked", "i7", "-k", 3)
     assert known.err == ""
 
@@ -178,7 +186,6 @@ def test_what_a_model_cannot_tell_apart_is_said(shop: Path, tmp_path: Path) -> N
         (("--diversify", "text"), "MODALITY:λ"),
         (("--diversify", "audio:0.5"), "unknown modality 'audio'"),
         (("--popularity-cap", "half"), "30%"),
-        (("--cold-quota", "4", "-k", "3"), "cannot hold 4"),
         (("--cold-quota", "-1"), "cold-quota"),
     ],
 )

@@ -28,8 +28,8 @@ MADE = (
 )
 # What is told and not looked at.
 TOLD = {"recipe"}
-# Any number may be the rating from which something is liked or disliked.
-THRESHOLDS = {"positive", "dislike"}
+# Any number may be a rating: the one from which something is liked or disliked, the least and the greatest.
+THRESHOLDS = {"positive", "dislike", "rated"}
 DAMAGED: Any = {"damaged": []}
 STRANGE: tuple[Any, ...] = ("no such", -1, 1.5, 10**30, float("inf"), None, [])
 

@@ -15,33 +15,43 @@ from palate.core.errors import ConfigError, DataError
 from palate.dataset.vocabulary import Vocabulary
 from palate.measure.ranking import top_items
 from palate.models import Embeddings
-from palate.recommend.filters import Condition, ItemFilters, Restricted, both, known_ids, read_ids, require_items
+from palate.recommend.conditions import Condition
+from palate.recommend.filters import ItemFilters, Restricted, both, known_ids, read_ids, require_items
 
-TABLE = pl.DataFrame(
-    {
-        "item_id": ["a", "b", "c", "d", "e"],
-        "title": ["Alien", "Big", "Casino", "Dune", "Emma"],
-        "genre": ["Horror|Sci-Fi", "Comedy", None, "Sci-Fi|Drama", "Comedy | Drama"],
-        "mood": ["dark", "light|warm", "dark", None, "warm"],
-        "tags": [["space", "cat"], ["piano"], [], ["space", "sand"], None],
-        "year": ["1979", "1988", "1995", "2021", "unknown"],
-        "price": [10.0, 9.5, 10.0, None, 12.25],
-        "preis": ["357,71", "9,5", None, "1.357,71", "12"],
-        "adult": [True, False, True, False, False],
-        "made": [date(2024, 5, 31), date(2024, 6, 1), None, date(2024, 6, 2), date(1969, 12, 31)],
-        "added": [
-            datetime(2024, 5, 31, 23, 59, 59, 999_999),
-            datetime(2024, 6, 1),
-            datetime(2024, 6, 1, 18, 30),
-            datetime(2024, 6, 2),
-            None,
-        ],
-        "nothing": pl.Series([None] * 5, dtype=pl.String),
-    }
-).with_columns(
-    # The same moments, as a clock in Berlin shows them, in another unit.
-    local=pl.col("added").cast(pl.Datetime("ns", "UTC")).dt.convert_time_zone("Europe/Berlin"),
-    coarse=pl.col("added").cast(pl.Datetime("ms")),
+TABLE = (
+    pl.DataFrame(
+        {
+            "item_id": ["a", "b", "c", "d", "e"],
+            "title": ["Alien", "Big", "Casino", "Dune", "Emma"],
+            "genre": ["Horror|Sci-Fi", "Comedy", None, "Sci-Fi|Drama", "Comedy | Drama"],
+            "mood": ["dark", "light|warm", "dark", None, "warm"],
+            "tags": [["space", "cat"], ["piano"], [], ["space", "sand"], None],
+            "year": ["1979", "1988", "1995", "2021", "unknown"],
+            "price": [10.0, 9.5, 10.0, None, 12.25],
+            "preis": ["357,71", "9,5", None, "1.357,71", "12"],
+            "adult": [True, False, True, False, False],
+            "made": [date(2024, 5, 31), date(2024, 6, 1), None, date(2024, 6, 2), date(1969, 12, 31)],
+            "added": [
+                datetime(2024, 5, 31, 23, 59, 59, 999_999),
+                datetime(2024, 6, 1),
+                datetime(2024, 6, 1, 18, 30),
+                datetime(2024, 6, 2),
+                None,
+            ],
+            "nothing": pl.Series([None] * 5, dtype=pl.String),
+        }
+    )
+    .with_columns(
+        # The same moments, as a clock in Berlin shows them, in another unit.
+        local=pl.col("added").cast(pl.Datetime("ns", "UTC")).dt.convert_time_zone("Europe/Berlin"),
+        coarse=pl.col("added").cast(pl.Datetime("ms")),
+    )
+    .with_columns(
+        # As files without types have them.
+        made_text=pl.col("made").dt.to_string().fill_null(""),
+        added_text=pl.col("added").dt.to_string(" %Y-%m-%d %H:%M:%S%.6f"),
+        local_text=pl.col("local").dt.to_string("iso:strict").str.replace("+02:00", "+0200", literal=True),
+    )
 )
 FILTERS = ItemFilters(TABLE, Vocabulary("item", TABLE["item_id"]))
 
@@ -83,7 +93,7 @@ def test_conditions_say_which_items_may_be_listed(where: list[str], expected: st
     assert left(*where) == expected
 
 
-@pytest.mark.parametrize("column", ["made", "added", "local", "coarse"])
+@pytest.mark.parametrize("column", ["made", "added", "local", "coarse", "made_text", "added_text", "local_text"])
 @pytest.mark.parametrize(
     ("wanted", "by_day"),
     [
@@ -97,13 +107,13 @@ def test_conditions_say_which_items_may_be_listed(where: list[str], expected: st
     ],
 )
 def test_a_day_stands_for_all_of_it(column: str, wanted: str, by_day: str) -> None:
-    if column == "made":
+    if column.startswith("made"):
         # Item c has no date; e was made on the last day before 1970.
         by_day = {"a": "ae", "abc": "abe", "ade": "acde"}.get(by_day, by_day.replace("c", ""))
     assert left(f"{column}{wanted}") == by_day
 
 
-@pytest.mark.parametrize("column", ["added", "local", "coarse"])
+@pytest.mark.parametrize("column", ["added", "local", "coarse", "added_text", "local_text"])
 @pytest.mark.parametrize(
     ("wanted", "expected"),
     [
@@ -121,10 +131,11 @@ def test_a_time_without_a_zone_is_utc(column: str, wanted: str, expected: str) -
     assert left(f"{column}{wanted}") == expected
 
 
-def test_a_date_is_its_first_moment() -> None:
-    assert left("made>=2024-06-01T00:00") == "bd"
-    assert left("made>2024-06-01T00:00") == "d"
-    assert left("made<=2024-06-01T01:00+02:00") == "ae"
+@pytest.mark.parametrize("column", ["made", "made_text"])
+def test_a_date_is_its_first_moment(column: str) -> None:
+    assert left(f"{column}>=2024-06-01T00:00") == "bd"
+    assert left(f"{column}>2024-06-01T00:00") == "d"
+    assert left(f"{column}<=2024-06-01T01:00+02:00") == "ae"
 
 
 def test_lists_of_ids_allow_and_deny() -> None:
@@ -161,7 +172,7 @@ def test_without_wishes_there_is_no_mask() -> None:
         ("added>=2024-06-01|2024-06-02", ConfigError, "one date"),
         ("added=2024-06-05", DataError, "no item has the added '2024-06-05'"),
         ("year>=2024-06-01", DataError, "'2024-06-01' is no number"),
-        ("title>=3", DataError, "holds no numbers"),
+        ("title>=3", DataError, "'title' is text, and holds no numbers"),
         ("tags>=3", DataError, "holds no numbers"),
     ],
 )
@@ -178,7 +189,7 @@ def test_unknown_ids_are_named() -> None:
 
 
 def test_conditions_read_as_they_are_written() -> None:
-    for text in ("genre=Comedy|Drama", "year>=1990", "title!=Big"):
+    for text in ("genre=Comedy|Drama", "year>=1990", "title!=Big", r"title=a\|b|c"):
         assert str(Condition.parse(text)) == text
     assert Condition.parse("title=a=b") == Condition("title", "=", ("a=b",))
 
@@ -187,9 +198,12 @@ def test_ids_come_from_a_file(tmp_path: Path) -> None:
     file = tmp_path / "ids.txt"
     file.write_text(" b\n\nx \n")
     assert read_ids(file) == ["b", "x"]
-    file.write_text("\n")
-    with pytest.raises(DataError, match="no id"):
-        read_ids(file)
+    file.write_bytes("\ufeff50\r\n181\r\na\u2028b\r\n".encode())
+    assert read_ids(file) == ["50", "181", "a\u2028b"]
+    for nothing in ("\n", "\ufeff\r\n"):
+        file.write_text(nothing, encoding="utf-8")
+        with pytest.raises(DataError, match="no id"):
+            read_ids(file)
     file.write_bytes(b"\xff\xfe\x00")
     with pytest.raises(DataError, match="UTF-8"):
         read_ids(file)

@@ -215,6 +215,15 @@ def test_lists_and_tables_forget(catalogue: Path, tmp_path: Path) -> None:
         assert len(list(csv.reader(stream))) == left.height + 1
 
 
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+def test_rows_of_nobody_stay(tmp_path: Path, suffix: str) -> None:
+    target = tmp_path / f"clicks.{suffix}"
+    write_table(pl.DataFrame({"user_id": [7, None, 8, 7], "item_id": ["a", "b", None, None]}), target)
+    assert forget([target], ["7"])[0].users == ("7",)
+    left = pl.read_parquet(target) if suffix == "parquet" else pl.read_csv(target)
+    assert left.rows() == [(None, "b"), (8, None)]
+
+
 def test_mistakes_end_in_a_message_and_leave_things_as_they_are(catalogue: Path, tmp_path: Path) -> None:
     before = {path: path.read_bytes() for path in catalogue.rglob("*") if path.is_file()}
     with pytest.raises(DataError, match="no user 'nobody' is known"):

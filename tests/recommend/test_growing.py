@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from datetime import date, datetime
 from pathlib import Path
 
 import numpy as np
@@ -92,6 +93,45 @@ def test_models_without_a_place_for_them_say_so(name: str) -> None:
     with pytest.raises(ConfigError, match="takes no new items in") as caught:
         grow(trained.bundle(name), table(*NEW), content())
     assert "train again" in caught.value.do
+
+
+def test_what_is_known_of_new_items_stands_beside_the_old() -> None:
+    bundle = trained.bundle("bm3")
+    known = bundle.table.select("item_id").with_columns(
+        price=pl.lit(10),
+        year=pl.lit(1990),
+        day=pl.lit(date(2024, 5, 1)),
+        added=pl.lit(datetime(2024, 5, 1)).dt.replace_time_zone("Europe/Berlin"),
+        tags=pl.concat_list(pl.lit("old")),
+    )
+    bundle = dataclasses.replace(bundle, table=known)
+    # As another import has them, which found other types.
+    new = pl.DataFrame(
+        {
+            "item_id": NEW[:2],
+            "price": [9.95, None],
+            "year": [2003.0, 2004.0],
+            "day": ["2024-05-20", "soon"],
+            "added": ["2024-05-20T12:00+02:00", None],
+            "tags": [7, 8],
+            "hue": "red",
+        }
+    )
+    table = grow(bundle, new, content(NEW[:2])).bundle.table
+    assert table.columns == known.columns
+    assert table["price"].to_list()[-3:] == [10.0, 9.95, None]
+    assert table.drop("price").schema == known.drop("price").schema
+    assert table["year"].to_list()[-2:] == [2003, 2004]
+    assert table["day"].to_list()[-2:] == [date(2024, 5, 20), None]
+    assert table["added"].dt.convert_time_zone("UTC").dt.hour().to_list()[-2:] == [10, None]
+
+
+@pytest.mark.parametrize("name", ["ease", "bpr"])
+def test_a_catalogue_without_new_items_changes_nothing(name: str, tmp_path: Path) -> None:
+    bundle = trained.bundle(name)
+    done = grow_from(bundle, worlds.stored(tmp_path / "same", trained.data().catalogue))
+    assert done.bundle is bundle
+    assert str(done) == "0 new items placed by their content"
 
 
 def test_a_bundle_that_kept_its_neighbours_or_no_content_says_so() -> None:

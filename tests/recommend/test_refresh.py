@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -90,6 +91,31 @@ def test_unknown_items_are_reported_and_left_out() -> None:
     assert "2 events with 1 items that the bundle does not know: item 'i99'" in str(done)
     with pytest.raises(DataError, match="none of the 1 events"):
         refresh(trained.bundle("bpr"), events(("new", "i99", 5.0)))
+
+
+def test_ratings_of_another_scale_are_taken_and_pointed_out() -> None:
+    known = trained.bundle("bpr")
+    assert (known.facts.positive, known.facts.rated) == (4.0, (1.0, 5.0))
+    # As bundles were before they knew the range.
+    older = dataclasses.replace(known, facts=known.facts.override({"rated": None}))
+
+    def notes(bundle: Bundle, *ratings: float) -> str:
+        rows = [(f"new{place}", "i1", rating) for place, rating in enumerate(ratings)]
+        done = refresh(bundle, events(*rows))
+        assert done.added == len(ratings)
+        return "\n".join(done.notes)
+
+    share = "2 of 3 ratings, 0.8 to 0.9, lie outside those of the bundle's data: at least 4 is liked; they were 1 to 5"
+    assert share in notes(known, 1, 0.8, 0.9)
+    assert "2 of 3 ratings, 80 to 100, lie outside" in notes(known, 100, 80, 5)
+    assert "1 of 2 ratings, 100 to 100, are far from" in notes(older, 100, 5)
+    assert "convert them" in notes(older, *[0.5] * 20)
+    assert "none of the 20 ratings is one that counts as liked: at least 4 is liked" in notes(known, *[1, 2, 3, 3] * 5)
+    for fine in (known, older):
+        assert not notes(fine, 1, 2, 3)
+        assert not notes(fine, *[1, 2, 3, 3] * 5, 4)
+    done = refresh(known, events(("new", "i1", 100.0)))
+    assert str(done).splitlines()[1].startswith("note: 1 of 1 ratings")
 
 
 def test_ratings_of_some_events_alone_are_refused() -> None:

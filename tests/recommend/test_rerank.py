@@ -232,14 +232,21 @@ def test_without_rules_the_search_decides() -> None:
     np.testing.assert_array_equal(choose(search, 9, Rules(train)).items, search(9, None).items)
 
 
+def test_a_quota_longer_than_the_list_is_all_of_it() -> None:
+    scorer, train = world(0)
+    search = search_scorer(scorer, 0)
+    found = choose(search, 3, Rules(train, cold=200))
+    np.testing.assert_array_equal(found.items, choose(search, 3, Rules(train, cold=3)).items)
+    assert bool(Rules(train).is_cold[found.items].all())
+
+
 def test_lists_and_quotas_that_cannot_be_are_refused() -> None:
     scorer, train = world(0)
     search: Search = search_scorer(scorer, 0)
     with pytest.raises(ConfigError, match="at least 1"):
         choose(search, 0, Rules(train))
-    for cold in (-1, 4):
-        with pytest.raises(ConfigError, match="cannot hold"):
-            choose(search, 3, Rules(train, cold=cold))
+    with pytest.raises(ConfigError, match="0 cold items or more"):
+        choose(search, 3, Rules(train, cold=-1))
 
 
 def test_joining_keeps_each_item_once_in_order_of_score() -> None:

@@ -14,6 +14,7 @@ from palate.core.errors import ConfigError
 from palate.dataset.dataset import Dataset
 from palate.ingest.catalogue import Catalogue
 from palate.models import Embeddings
+from palate.recommend.forgetting import forget
 from palate.recommend.topk import history, recommend, write_table
 
 
@@ -90,6 +91,36 @@ def test_tables_are_written_and_read_again(tmp_path: Path, suffix: str) -> None:
         assert again[column].to_list() == table[column].to_list()
     np.testing.assert_allclose(again["score"], table["score"])
     assert [path.name for path in target.parent.iterdir()] == [target.name]
+
+
+@pytest.mark.parametrize("suffix", ["parquet", "csv"])
+def test_odd_titles_and_ids_come_back_as_they_were(tmp_path: Path, suffix: str) -> None:
+    odd = [
+        'q"uo,te',
+        "line\nbreak\r",
+        "",
+        None,
+        " blanks ",
+        "\x1b[31m\u2028",
+        "NA",
+        "=1+1",
+        "'",
+        '""',
+        "\ufeffmark",
+        "é日",
+    ]
+    users = [f"u\n{place}," for place in range(len(odd))]
+    table = pl.DataFrame({"user_id": users, "rank": range(len(odd)), "item_id": users, "title": odd})
+    target = tmp_path / f"table.{suffix}"
+    write_table(table, target)
+
+    def read() -> pl.DataFrame:
+        return pl.read_parquet(target) if suffix == "parquet" else pl.read_csv(target, infer_schema=False)
+
+    assert read().drop("rank").equals(table.drop("rank"))
+    # And after somebody was forgotten in it.
+    forget([target], users=users[:1])
+    assert read().drop("rank").equals(table.drop("rank")[1:])
 
 
 def test_another_suffix_is_refused(tmp_path: Path) -> None:

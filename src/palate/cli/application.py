@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from palate.core.errors import Interrupted, PalateError
+from palate.printing import visible
 from palate.version import __version__
 
 if TYPE_CHECKING:
@@ -82,7 +83,7 @@ def columns_named(given: list[str] | None) -> ColumnNames:
 
 
 def _fail(text: str, code: int) -> None:
-    print(text, file=sys.stderr)
+    print(visible(text, lines=True), file=sys.stderr)
     sys.exit(code)
 
 

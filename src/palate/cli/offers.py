@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from palate.printing import say_note
 
 if TYPE_CHECKING:
     from palate.recommend.offer import Offer
@@ -59,5 +60,5 @@ def ids_of(path: Path, offer: Offer, *, needed: bool) -> list[str]:
             "there is no item of an id in this file", where=str(path), do=f"{guess}there are {len(offer.items):,} items"
         )
     for note in notes:
-        print(f"note: {note}", file=sys.stderr)
+        say_note(note)
     return known

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+import gzip
+import zlib
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from palate.cli.application import ColumnsOption, MovedOption, NoHeaderOption, app, columns_named
+from palate.printing import visible
 
 if TYPE_CHECKING:
     from polars import DataFrame
 
     from palate.recommend.bundle import Bundle
 
+# Kinds of event that a note names.
+NAMED = 5
 ReplaceOption = Annotated[bool, typer.Option("--replace", help="Replace the bundle that is there.")]
 
 
@@ -89,7 +94,6 @@ def refresh(
     """
     from palate.core.errors import ConfigError
     from palate.core.lock import changing
-    from palate.ingest.tables import no_rows
     from palate.recommend.bundle import Bundle, refuse_stranger
     from palate.recommend.growing import grow_from
     from palate.recommend.refresh import refresh as run_refresh
@@ -106,11 +110,12 @@ def refresh(
     if items is not None:
         grown = grow_from(known, items)
         known = grown.bundle
-        print(grown)
-    if interactions is not None and not no_rows(interactions, header="interactions" not in (no_header or ())):
-        done = run_refresh(known, _events_of(interactions, known, columns, events, no_header or ()))
+        print(visible(str(grown), lines=True))
+    found = None if interactions is None else _events_of(interactions, known, columns, events, no_header or ())
+    if found is not None:
+        done = run_refresh(known, found)
         known = done.bundle
-        print(done)
+        print(visible(str(done), lines=True))
     elif interactions is not None:
         print("no events: users stay as they are")
         if items is None and out.resolve() == bundle.resolve():
@@ -121,27 +126,58 @@ def refresh(
 
 def _events_of(
     file: Path, bundle: Bundle, columns: list[str] | None, events: str | None, no_header: Collection[str]
-) -> DataFrame:
-    """The events of a file that count, with what is known of them."""
+) -> DataFrame | None:
+    """The events of a file that count, with what is known of them; None where there is none."""
     from palate.core.config import read_assignments
+    from palate.core.errors import DataError
     from palate.ingest.folders import import_data
+    from palate.ingest.tables import no_rows
 
     names = columns_named(columns)
     chosen = None if events is None else read_assignments(events.split(","), "--events", "view=1,buy=5")
-    found = import_data(file, columns=names, events=chosen, no_header=no_header, name=file.stem)
-    given = sorted(set(found.catalogue.interactions["event"].drop_nulls()))
+    if _is_blank(file) or no_rows(file, header="interactions" not in no_header):
+        return None
+    found = import_data(file, columns=names, no_header=no_header, name=file.stem)
+    counts = found.catalogue.interactions["event"].drop_nulls().value_counts(sort=True).rows()
+    given = sorted(kind for kind, _ in counts)
     kinds = bundle.facts.kinds
-    if chosen is None and kinds and given:
-        found = import_data(file, columns=names, events=dict.fromkeys(kinds, 1), no_header=no_header, name=file.stem)
+    counting = dict.fromkeys(kinds, 1) if chosen is None and kinds and given else chosen
+    if counting is not None:
+        try:
+            found = import_data(file, columns=names, events=counting, no_header=no_header, name=file.stem)
+        except DataError:
+            # The file is sound as a whole: a day may have events, and none of a kind that counts. Kinds that nobody has
+            # ever heard of are mistyped.
+            unheard = chosen is not None and bool(kinds) and not set(chosen) & set(kinds)
+            if not given or unheard or set(given) & set(counting):
+                raise
+            others = _some([f"{kind} ({count:,})" for kind, count in counts])
+            wanted = _some(list(counting))
+            print(f"note: no event is of a kind that counts ({wanted}); left out: {others}; --events chooses")
+            return None
     if found.report.text():
         print(found.report.text())
     if chosen is None and given and not kinds:
         why = "was made of events of no kind" if kinds == () else "does not say what kinds it was made of"
-        listed = f"{', '.join(given[:5])}{' and others' if len(given) > 5 else ''}"
-        print(f"note: events of all kinds count ({listed}), for the bundle {why}; --events chooses")
+        print(f"note: events of all kinds count ({_some(given)}), for the bundle {why}; --events chooses")
     rows = found.catalogue.interactions
     present = [name for name in ("rating", "timestamp") if rows[name].null_count() < rows.height]
     return rows.select("user_id", "item_id", *present)
+
+
+def _is_blank(file: Path) -> bool:
+    """Whether a text file, packed or not, has no byte in it: for want of a header it is no table, and has no event."""
+    if not file.is_file() or file.suffix.lower() == ".parquet":
+        return False
+    with gzip.open(file) if file.suffix.lower() == ".gz" else file.open("rb") as stream:
+        try:
+            return not stream.read(1)
+        except (OSError, EOFError, zlib.error):
+            return False
+
+
+def _some(names: Sequence[str]) -> str:
+    return f"{', '.join(names[:NAMED])}{' and others' if len(names) > NAMED else ''}"
 
 
 @app.command()
@@ -163,7 +199,7 @@ def forget(
     if not user and not item:
         raise ConfigError("it is not said whom to forget", do="name --user ID or --item ID")
     for done in run_forget(places, user or (), item or ()):
-        print(done)
+        print(visible(str(done), lines=True))
 
 
 def summary(bundle: Bundle) -> list[str]:

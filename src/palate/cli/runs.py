@@ -23,7 +23,7 @@ from palate.cli.splitting import (
     say_notes,
 )
 from palate.core.errors import ConfigError
-from palate.printing import print_metrics, print_table, training_line
+from palate.printing import print_metrics, print_table, say_note, training_line
 
 
 @app.command()
@@ -177,7 +177,7 @@ def recommend(
         list[str] | None,
         typer.Option(
             help="Only items like this: 'genre=Comedy', 'genre=Comedy|Drama' (either), 'genre!=Horror', 'year>=1990', "
-            "'added<2024-06-01' (dates are UTC). Repeatable; all must hold."
+            "'added<2024-06-01' (dates are UTC); '\\|' is a bar within a value. Repeatable; all must hold."
         ),
     ] = None,
     allow: Annotated[
@@ -211,7 +211,7 @@ def recommend(
     """
     from palate.cli.offers import ids_of, offer_of
     from palate.recommend.filters import require_items
-    from palate.recommend.topk import write_table
+    from palate.recommend.topk import check_table, write_table
 
     if [bool(user), everyone, bool(liked)].count(True) != 1:
         given = [name for name, said in (("--user", user), ("--all", everyone), ("--liked", liked)) if said]
@@ -219,6 +219,8 @@ def recommend(
         raise ConfigError(found, do="name users with --user ID, take --all, or describe somebody new with --liked ITEM")
     if everyone and out is None:
         raise ConfigError("--all needs a file", do="add -o recommendations.parquet")
+    if out is not None:
+        check_table(out)
     offer = offer_of(run, data, liked, content=diversify is not None)
     allowed = offer.filters.mask(
         where or (),
@@ -229,7 +231,7 @@ def recommend(
     rules = offer.rules(cap=popularity_cap, diversity=diversify, cold=cold_quota)
     lists = offer.lists(user or None, k, allowed=allowed, rules=rules, title="recommending" if everyone else "")
     for note in lists.notes:
-        print(f"note: {note}", file=sys.stderr)
+        say_note(note)
     if out is not None:
         write_table(lists.table, out)
         print(f"{len(lists.table):,} recommendations for {lists.table['user_id'].n_unique():,} users → {out}")

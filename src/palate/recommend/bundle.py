@@ -89,6 +89,7 @@ class Facts(Config):
     stored: int = Field(default=0, ge=0, description="entries of the weights")
     positive: float | Literal["all"] = Field(default="all", description="least rating of what a user likes")
     dislike: float | None = Field(default=None, description="greatest rating of what a user dislikes")
+    rated: tuple[float, float] | None = Field(default=None, description="least and greatest rating; null: not known")
     features: dict[str, ModalityFacts] = Field(default={}, description="modalities whose rows are kept")
     columns: dict[str, tuple[str, ...]] = Field(
         default={}, description="what the columns of categories stand for, by digests of their names"

@@ -102,6 +102,7 @@ def bundle_of(
         stored=len(form.values) if isinstance(form, Weights) else 0,
         positive="all" if dataset.settings.positive is None else dataset.settings.positive,
         dislike=dataset.settings.dislike,
+        rated=_rated(dataset),
         features={key: ModalityFacts(width=value.width, encoder=value.encoder) for key, value in kept.items()},
         columns={key: content[key].columns for key in read if content[key].columns},
         precision="float32" if keep == "float32" else "float16",
@@ -124,6 +125,12 @@ def _kinds(dataset: Dataset) -> tuple[str, ...] | None:
     """The kinds of event of the catalogue; None where they are so many that they are no kinds."""
     found = dataset.catalogue.interactions["event"].drop_nulls().unique()
     return None if len(found) > MOST_KINDS else tuple(sorted(found))
+
+
+def _rated(dataset: Dataset) -> tuple[float, float] | None:
+    """The least and the greatest rating of the catalogue; None where it has no ratings."""
+    ratings = dataset.catalogue.interactions["rating"].drop_nulls()
+    return None if not len(ratings) else (float(ratings.min()), float(ratings.max()))  # pyright: ignore[reportArgumentType]
 
 
 def check_choice(kind: str, value: str, valid: tuple[str, ...]) -> None:

@@ -169,7 +169,8 @@ def _forget_table(place: Path, users: set[str], items: set[str]) -> Forgotten:
         raise ArtefactError("this table has no column user_id or item_id", where=str(place), do="name another file")
     gone = {name: tuple(sorted(wanted & set(table[name].cast(pl.String)))) for name, wanted in columns}
     for name, _ in columns:
-        table = table.filter(~pl.col(name).cast(pl.String).is_in(list(gone[name])))
+        # A row of nobody is nobody's.
+        table = table.filter(~pl.col(name).cast(pl.String).is_in(list(gone[name])).fill_null(False))
     if any(gone.values()):
         write_table(table, place)
     return Forgotten(place, "table", gone.get("user_id", ()), gone.get("item_id", ()))

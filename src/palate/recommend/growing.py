@@ -27,6 +27,7 @@ from palate.recommend.colditem import Modality, described_by
 from palate.recommend.contentpaths import NeighbourPath
 from palate.recommend.foldin import of_items
 from palate.recommend.forms import Vectors
+from palate.recommend.moments import microseconds_of
 from palate.train.columns import way_of
 
 
@@ -65,9 +66,12 @@ def grow_from(bundle: Bundle, catalogue: Path) -> Grown:
     """
     found = Catalogue.load(catalogue)
     new = found.items.filter(~pl.col("item_id").is_in(bundle.items.ids.implode()))
+    if new.height == 0:
+        # Nor does it matter then whether the bundle could place any: tonight's events still come in.
+        return Grown(bundle, 0)
     store, ids = FeatureStore(catalogue), new["item_id"].to_list()
     wanted = _read(bundle)
-    content = {name: store.load(name, ids) for name in store.names() if name in wanted} if ids else {}
+    content = {name: store.load(name, ids) for name in store.names() if name in wanted}
     return grow(bundle, new, content)
 
 
@@ -176,12 +180,28 @@ def _longer(known: Features, new: Features, ids: tuple[str, ...]) -> Features:
 
 
 def _longer_table(known: pl.DataFrame, new: pl.DataFrame) -> pl.DataFrame:
-    """The columns that are known, in their types; what does not fit them is left empty."""
+    """The columns that are known, in their types; what does not fit them is left empty.
+
+    A column of whole numbers that meets its first fraction becomes one of fractions: 9.95 is no 9.
+    """
     columns = [
-        (pl.col(name).cast(dtype, strict=False) if name in new.columns else pl.lit(None, dtype).alias(name))
+        _fitting(new[name], dtype) if name in new.columns else pl.Series(name, [None] * new.height, dtype)
         for name, dtype in known.schema.items()
     ]
-    return pl.concat([known, new.select(columns)])
+    return pl.concat([known, pl.DataFrame(columns)], how="vertical_relaxed")
+
+
+def _fitting(column: pl.Series, dtype: pl.DataType) -> pl.Series:
+    fractions = dtype.is_integer() and column.dtype.is_float() and bool((column != column.round(0)).any())
+    if fractions:
+        return column
+    if column.dtype == pl.String and isinstance(dtype, pl.Date | pl.Datetime):
+        zone = dtype.time_zone if isinstance(dtype, pl.Datetime) else None
+        column = microseconds_of(column).cast(pl.Datetime("us", None if zone is None else "UTC"))
+    try:
+        return column.cast(dtype, strict=False)
+    except pl.exceptions.PolarsError:
+        return pl.Series(column.name, [None] * len(column), dtype)
 
 
 def _wider(rows: Rows, width: int) -> Rows:

@@ -16,9 +16,12 @@ from palate.core.errors import DataError
 from palate.dataset.vocabulary import Vocabulary
 from palate.encode.features import some
 from palate.graph.rows import IntArray, Rows
-from palate.recommend.bundle import Bundle
+from palate.recommend.bundle import Bundle, Facts
 from palate.recommend.foldin import by_rating
 from palate.recommend.forms import replaced
+
+# Ratings of which one would expect some to be liked; and how far beyond the least that is liked no scale goes on.
+MANY, MANY_TIMES = 20, 10
 
 
 @dataclass(frozen=True)
@@ -32,6 +35,7 @@ class Refreshed:
         added: users who were not known before.
         unknown: the items that the bundle does not know, each once, whose events were left out.
         left_out: how many events that were.
+        notes: what should be known besides.
     """
 
     bundle: Bundle
@@ -40,6 +44,7 @@ class Refreshed:
     added: int
     unknown: tuple[str, ...]
     left_out: int
+    notes: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         lines = [f"{self.events:,} events: {self.changed:,} users refreshed, {self.added:,} new users"]
@@ -48,7 +53,7 @@ class Refreshed:
                 f"left out: {self.left_out:,} events with {len(self.unknown):,} items that the bundle does not know: "
                 f"{some(list(self.unknown))}; --items CAT takes them in by their content, and training again by all"
             )
-        return "\n".join(lines)
+        return "\n".join([*lines, *(f"note: {note}" for note in self.notes)])
 
 
 def refresh(bundle: Bundle, events: pl.DataFrame) -> Refreshed:
@@ -97,7 +102,28 @@ def refresh(bundle: Bundle, events: pl.DataFrame) -> Refreshed:
     lists = {name: replaced(rows, changed, after[name], len(new)) for name, rows in _lists(bundle).items()}
     facts = bundle.facts.override({"users": len(users), "events": bundle.facts.events + known.height})
     made = dataclasses.replace(bundle, facts=facts, form=form, users=users, folder=None, **lists)
-    return Refreshed(made, known.height, len(changed) - len(new), len(new), unknown, events.height - known.height)
+    notes = () if ratings is None else _of_another_scale(ratings, bundle.facts)
+    return Refreshed(
+        made, known.height, len(changed) - len(new), len(new), unknown, events.height - known.height, notes
+    )
+
+
+def _of_another_scale(ratings: np.ndarray, facts: Facts) -> tuple[str, ...]:
+    """A note where ratings seem to be on another scale than those of the bundle's data."""
+    if facts.positive == "all":
+        return ()
+    low, high = facts.rated or (-np.inf, MANY_TIMES * facts.positive if facts.positive > 0 else np.inf)
+    outside = ratings[(ratings < low) | (ratings > high)]
+    if len(outside):
+        found = f"{len(outside):,} of {len(ratings):,} ratings, {outside.min():g} to {outside.max():g}, "
+        found += "lie outside those of the bundle's data" if facts.rated else "are far from those of the bundle's data"
+    elif len(ratings) >= MANY and ratings.max() < facts.positive:
+        found = f"none of the {len(ratings):,} ratings is one that counts as liked"
+    else:
+        return ()
+    scale = f"; they were {low:g} to {high:g}" if facts.rated else ""
+    do = "where these are on another scale, convert them and refresh the old bundle again, or leave them out"
+    return (f"{found}: at least {facts.positive:g} is liked{scale}; {do}: then every event is liked",)
 
 
 def _lists(bundle: Bundle) -> dict[str, Rows]:

@@ -124,9 +124,9 @@ class Diversity:
                 do="write MODALITY:λ, such as image:0.7; λ in [0, 1] weighs the score, 1 - λ likeness",
             )
         if name not in valid:
-            raise ConfigError(
-                unknown_name("modality", name, valid), do=f"there are: {', '.join(valid)}" if valid else ""
-            )
+            none = "none is kept here: encode the catalogue, or export with --keep float16"
+            do = f"there are: {', '.join(valid)}" if valid else none
+            raise ConfigError(unknown_name("modality", name, valid), do=do)
         if name in modalities:
             return cls(modalities[name].matrix, modalities[name].present, weight)
         assert own is not None
@@ -142,7 +142,7 @@ class Rules:
             cold.
         cap: items of the short head in a list, at most; None: any number.
         diversity: None: by score alone.
-        cold: cold items in a list, at least.
+        cold: cold items in a list, at least; where a list is shorter, all of it.
     """
 
     train: Rows
@@ -196,26 +196,25 @@ def choose(search: Search, k: int, rules: Rules) -> Candidates:
         k: list length, at least 1.
 
     Raises:
-        ConfigError: for a k below 1, or a cold quota that is negative or longer than the list.
+        ConfigError: for a k below 1, or a cold quota below 0.
     """
     if k < 1:
         raise ConfigError(f"k must be at least 1, not {k}")
-    if not 0 <= rules.cold <= k:
-        raise ConfigError(
-            f"a list of {k} cannot hold {rules.cold} cold items", do="ask for fewer, or for a longer list"
-        )
+    if rules.cold < 0:
+        raise ConfigError(f"a list holds 0 cold items or more, not {rules.cold}")
+    quota = min(rules.cold, k)
     depth = max(CHOICES_OF_A_PLACE * k, LEAST_CHOICES) if rules.diversity is not None else k
     found = search(depth, None)
     if rules.cap is not None:
         found = popularity_cap(found.joined(search(depth, ~rules.head)), rules.head, rules.cap.of(k)).take(slice(depth))
     if rules.diversity is not None:
         found = diversify(found, k, rules.diversity)
-    if rules.cold:
+    if quota:
         # Those that the search had to be asked for stand behind the others, however well diversity thinks of them.
-        cold = search(rules.cold, rules.is_cold)
+        cold = search(quota, rules.is_cold)
         new = cold.take(np.flatnonzero(~np.isin(cold.items, found.items)))
         whole = Candidates(np.concatenate([found.items, new.items]), np.concatenate([found.scores, new.scores]))
-        found = cold_quota(whole, k, rules.is_cold, rules.cold)
+        found = cold_quota(whole, k, rules.is_cold, quota)
     return found.take(slice(k))
 
 

@@ -157,14 +157,23 @@ def with_titles(table: pl.DataFrame, about: pl.DataFrame) -> pl.DataFrame:
     return joined.select(first + [name for name in joined.columns if name not in first])
 
 
+def check_table(target: Path) -> None:
+    """Refuse a file that no table can be written into, before any work is done for it.
+
+    Raises:
+        ConfigError: for a suffix that is neither .parquet nor .csv.
+    """
+    if target.suffix not in (".parquet", ".csv"):
+        raise ConfigError(f"'{target.name}' is neither .parquet nor .csv", do="choose one of these suffixes")
+
+
 def write_table(table: pl.DataFrame, target: Path) -> None:
     """Write a table as .parquet or .csv, atomically.
 
     Raises:
         ConfigError: for another suffix.
     """
-    if target.suffix not in (".parquet", ".csv"):
-        raise ConfigError(f"'{target.name}' is neither .parquet nor .csv", do="choose one of these suffixes")
+    check_table(target)
     with changing(target, "writing it"), atomic_path(target) as temporary:
         if target.suffix == ".csv":
             table.write_csv(temporary)

@@ -18,8 +18,9 @@ from palate.graph.rows import IntArray, Rows
 from palate.recommend import alike, foldin
 from palate.recommend.alike import OrPopular
 from palate.recommend.bundle import one_row
+from palate.recommend.conditions import Condition, Sign
 from palate.recommend.explain import nearest_history, neighbours_of
-from palate.recommend.filters import Condition, Sign, both, known_ids
+from palate.recommend.filters import both, known_ids
 from palate.recommend.forms import Given, Vectors, Weights
 from palate.recommend.index import BoolArray, Index
 from palate.recommend.rerank import Candidates, Rules, Search, choose, search_index, search_scorer
@@ -234,7 +235,7 @@ def _rules(served: Served, asked: Wish) -> Rules | None:
         bundle.item_vectors,
         cap=None if asked.popularity_cap is None else str(asked.popularity_cap),
         diversity=diversity,
-        cold=min(asked.cold_quota, asked.k),
+        cold=asked.cold_quota,
     )
     # What is popular, and what nobody took, is worked out once for a model.
     if rules is not None and rules.cap is not None:

@@ -52,7 +52,8 @@ class RatedItem(Request):
 
 
 End = (
-    float
+    int
+    | float
     | Annotated[
         str,
         Field(
