@@ -30,9 +30,10 @@ from palate.core.artefact import (
     write_text,
 )
 from palate.core.environment import environment
-from palate.core.errors import ArtefactError, ConfigError, DataError
-from palate.core.extensions import code_of
+from palate.core.errors import ArtefactError, DataError
+from palate.core.extensions import UNTOLD, code_of
 from palate.core.places import file_name
+from palate.core.progress import tell
 from palate.dataset.dataset import Dataset, Mask
 from palate.dataset.settings import SplitConfig
 from palate.encode.features import Features
@@ -60,6 +61,7 @@ __all__ = ["DataRecipe", "Recipe", "Run", "differences", "environment", "fit", "
 
 KIND, VERSION = "run", 1
 MODEL, EMBEDDINGS, METRICS = "model.safetensors", "embeddings.safetensors", "metrics.json"
+OTHER = "another folder (-o FOLDER, in Python out=…) makes a new one"
 
 
 def load(
@@ -143,7 +145,12 @@ def fit(
         code=code_of(kind),
     )
     run_folder = Path(out) if out is not None else _free_folder(recipe)
-    if _holds(run_folder, recipe) and (run_folder / MANIFEST).exists():
+    if (recipe.code or "").startswith(UNTOLD) and not quiet:
+        used = (recipe.code or "").split(":")[1]
+        tell(f"{chosen.model} uses {used}, which may be another one each time: no earlier run of it is used again")
+    if recipe.is_of(run_folder) and (run_folder / MANIFEST).exists():
+        if not quiet:
+            tell(f"this run was finished before, nothing is trained again; {OTHER}")
         return replace(Run.load(run_folder, data=data), earlier=True)
     _prepare(run_folder, recipe)
     fitted = fit_model(
@@ -167,25 +174,15 @@ def _free_folder(recipe: Recipe) -> Path:
     name = f"{recipe.model}-{file_name(recipe.data.name)}-{recipe.data.split.split}-s{recipe.seed}"
     for number in range(1, 10_000):
         folder = Path("runs") / (name if number == 1 else f"{name}-{number}")
-        if not folder.exists() or _holds(folder, recipe):
+        if not folder.exists() or recipe.is_of(folder):
             return folder
     raise ArtefactError("there are 10,000 runs of this name", where="runs", do="say where to put it (-o RUN)")
-
-
-def _holds(folder: Path, recipe: Recipe) -> bool:
-    """Whether the folder is of this recipe; its catalogue may have moved, the fingerprint says that it is the same."""
-    if not (folder / "recipe.yaml").is_file():
-        return False
-    try:
-        return Recipe.read(folder / "recipe.yaml").at(recipe.data.catalogue).text() == recipe.text()
-    except (ArtefactError, ConfigError):
-        return False
 
 
 def _prepare(folder: Path, recipe: Recipe) -> None:
     """Make a run folder, or check that an unfinished one is this recipe's."""
     if (folder / "recipe.yaml").exists():
-        if not _holds(folder, recipe):
+        if not recipe.is_of(folder):
             # Before its first checkpoint a run holds nothing worth keeping: a mistake in its settings may be mended.
             finished = (folder / MANIFEST).exists()
             if finished or (folder / "checkpoint").exists():

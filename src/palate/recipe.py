@@ -40,7 +40,7 @@ class Recipe(Config):
     data: DataRecipe = DataRecipe()
     seed: int = Field(default=0, ge=0, description="of parameters, batches, negatives and draws")
     warm_start: str | None = Field(default=None, description="sha256 of the parameters that training began with")
-    code: str | None = Field(default=None, description="sha256 of the file of a model from outside Palate")
+    code: str | None = Field(default=None, description="digest of the code of a model from outside Palate")
 
     @classmethod
     def read(cls, path: Path) -> Recipe:
@@ -54,6 +54,15 @@ class Recipe(Config):
     def at(self, catalogue: str | None) -> Recipe:
         """The same recipe with its catalogue in another folder: where that lies is no part of what a run is."""
         return self.override({"data": self.data.override({"catalogue": catalogue})})
+
+    def is_of(self, folder: Path) -> bool:
+        """Whether a run of this recipe is here; its catalogue may have moved, the fingerprint says it is the same."""
+        if not (folder / "recipe.yaml").is_file():
+            return False
+        try:
+            return Recipe.read(folder / "recipe.yaml").at(self.data.catalogue).text() == self.text()
+        except (ArtefactError, ConfigError):
+            return False
 
     def text(self) -> str:
         """As YAML."""

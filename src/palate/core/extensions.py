@@ -12,11 +12,17 @@ import sys
 import traceback
 from collections.abc import Iterable, Mapping, MutableMapping
 from pathlib import Path
+from weakref import WeakKeyDictionary
 
-from palate.core.artefact import sha256_of
 from palate.core.errors import ConfigError, PalateError
+from palate.core.sourceless import UNTOLD, behaviour_of
+from palate.core.sources import digest_of, file_of, is_own
+
+__all__ = ["UNTOLD", "VARIABLE", "code_of", "import_files", "keep_code", "name_files"]
 
 VARIABLE = "PALATE_MODELS"
+# A file may be edited after it was imported: what runs is what it was then.
+_KEPT: WeakKeyDictionary[type, str] = WeakKeyDictionary()
 
 
 def name_files(files: Iterable[Path], environment: MutableMapping[str, str]) -> None:
@@ -46,10 +52,25 @@ def import_files(environment: Mapping[str, str]) -> None:
         _import(file, f"own_models_{number}_{file.stem}")
 
 
+def keep_code(kind: type) -> None:
+    """Remember what the file of a class holds now, while it is imported."""
+    file = file_of(kind) if is_own(kind) else None
+    if file is not None:
+        _KEPT[kind] = digest_of(file)
+
+
 def code_of(kind: type) -> str | None:
-    """The sha256 of the file of a class from outside Palate; None for Palate's own, and where there is no file."""
-    file = getattr(sys.modules.get(kind.__module__), "__file__", None)
-    return None if file is None or kind.__module__.startswith("palate.") else sha256_of(Path(file))
+    """A digest of the code of a class from outside Palate; None for Palate's own.
+
+    Returns:
+        The sha256 of its file, with those of the files beside it that it imports, where there are any. Without a file
+        (a notebook, standard input, `exec`) that of what it does; where this cannot be told, a word that begins with
+        `UNTOLD` and is another one each time, so that nothing of an earlier run is taken for its own.
+    """
+    if not is_own(kind):
+        return None
+    file = file_of(kind)
+    return _KEPT.get(kind) or (behaviour_of(kind) if file is None else digest_of(file))
 
 
 def _named(environment: Mapping[str, str]) -> list[Path]:
