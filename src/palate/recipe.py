@@ -14,6 +14,7 @@ from pydantic import Field
 
 from palate.core.config import Config, read_yaml
 from palate.core.errors import ArtefactError, ConfigError, unknown_name
+from palate.core.sources import place_of
 from palate.dataset.settings import Imputation, SplitConfig
 from palate.models import MODELS, Model, Recommender
 from palate.train.fitting import TrainConfig
@@ -176,17 +177,20 @@ def resolve(
         ConfigError: for an unknown model, a preset that it lacks, or an unknown setting.
     """
     kind = MODELS[model]
-    config = kind.Config()
+    mine: dict[str, Any] = {}
     if preset == "official":
         official = getattr(kind.Config, "official", None)
         if official is None:
             raise ConfigError(f"{model} has no official preset", do="leave --preset out")
-        config = official()
+        mine = official().model_dump()
     elif preset != "intended":
         raise ConfigError(unknown_name("preset", preset, ["intended", "official"]), do="use intended or official")
-    mine: dict[str, Any] = {}
     training: dict[str, Any] = {}
     trained = tuple(TrainConfig.model_fields) if issubclass(kind, Recommender) else ("precision",)
+    shared = [name for name in trained if name in kind.Config.model_fields]
+    if shared:
+        what = f"{model} has a setting of its own that is called as one of training: {', '.join(shared)}"
+        raise ConfigError(what, where=place_of(kind.Config), do="rename it, so that --set can mean either")
     for name, value in (settings or {}).items():
         if name in kind.Config.model_fields:
             mine[name] = value
@@ -195,7 +199,11 @@ def resolve(
         else:
             valid = [*kind.Config.model_fields, *trained] or ["none"]
             raise ConfigError(unknown_name("setting", name, valid), do=f"valid settings: {', '.join(valid)}")
-    return kind, config.override(mine), TrainConfig.parse(training)
+    unset = [name for name, field in kind.Config.model_fields.items() if field.is_required() and name not in mine]
+    if unset:
+        do = f"set it: --set {unset[0]}=… (in Python settings={{'{unset[0]}': …}})"
+        raise ConfigError(f"{model} has no default for: {', '.join(unset)}", where=place_of(kind.Config), do=do)
+    return kind, kind.Config.parse(mine), TrainConfig.parse(training)
 
 
 def differences(one: Mapping[str, Any], other: Mapping[str, Any], prefix: str = "") -> list[str]:

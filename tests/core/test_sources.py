@@ -128,6 +128,7 @@ def test_where_it_cannot_be_told_every_digest_is_another_one() -> None:
     assert first != second
     assert first is not None
     assert first.startswith(f"{UNTOLD}data:")
+    assert (code_of(type("Made", (MODELS["bpr"],), {})) or "").startswith(f"{UNTOLD}Made:")
 
 
 def test_what_palate_and_installed_packages_hold_is_not_looked_into() -> None:

@@ -172,8 +172,11 @@ def test_files_that_are_none_and_files_that_fail_are_named_with_their_line(tmp_p
         assert caught.value.where == f"{wrong}, line {line}"
     with pytest.raises(ConfigError, match="no Python file"):
         import_files({VARIABLE: str(tmp_path / "gone.py")})
+    # The same file again is the same model; another one is not.
+    import_files({VARIABLE: str(OWN)})
+    (tmp_path / "copy.py").write_text(OWN.read_text())
     with pytest.raises(ConfigError, match="two models are called 'own'"):
-        import_files({VARIABLE: str(OWN)})
+        import_files({VARIABLE: str(tmp_path / "copy.py")})
 
 
 def test_a_file_that_is_named_twice_is_imported_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

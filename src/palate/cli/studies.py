@@ -128,6 +128,8 @@ def compare(
     from palate.study.report import write_report
     from palate.study.results import gather
 
+    for problem in () if models else MODELS.problems.values():
+        print(f"note: {problem.what}", file=sys.stderr)
     given = {"split": split, "seed": split_seed, "dislike": dislike, "thin": thin, "cold_share": cold_share}
     plan = plan_of(data, RecipeFile(model="popularity"), features=features, positive=positive, impute=impute, **given)
     dataset = plan.load()

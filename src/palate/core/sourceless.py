@@ -39,6 +39,8 @@ def behaviour_of(kind: type) -> str:
     """The sha256 of what a class does; `UNTOLD`, what is in the way and a random word, where that cannot be told."""
     digest = hashlib.sha256()
     try:
+        if _installed(kind.__module__):
+            raise _Untold(kind.__name__)
         for part in _of(kind, set(), kind.__name__):
             digest.update(f"{part}\x1f".encode(errors="backslashreplace"))
     except _Untold as untold:

@@ -19,7 +19,11 @@ def is_own(kind: object) -> bool:
 
 def file_of(kind: object) -> Path | None:
     """The file in which a class stands; None where there is none."""
-    name: Any = getattr(sys.modules.get(str(getattr(kind, "__module__", ""))), "__file__", None)
+    module = str(getattr(kind, "__module__", ""))
+    # A class that `type` makes has the module of the function that called it, which may be one of Python's own.
+    if module.split(".")[0] in sys.stdlib_module_names:
+        return None
+    name: Any = getattr(sys.modules.get(module), "__file__", None)
     # Of a script on standard input it is "<stdin>".
     path = Path(name).resolve() if isinstance(name, str) else None
     return path if path is not None and path.is_file() else None
@@ -27,8 +31,10 @@ def file_of(kind: object) -> Path | None:
 
 def place_of(kind: object) -> str:
     """A class and where it stands, for messages."""
-    module = getattr(kind, "__module__", "a module")
-    return f"{getattr(kind, '__qualname__', repr(kind))} in {file_of(kind) or module + ', which has no file'}"
+    if not hasattr(kind, "__qualname__"):
+        return repr(kind)
+    where = file_of(kind) or f"{getattr(kind, '__module__', 'a module')}, which has no file"
+    return f"{getattr(kind, '__qualname__', '')} in {where}"
 
 
 def same_definition(one: object, other: object) -> bool:
