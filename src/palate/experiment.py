@@ -18,7 +18,6 @@ import polars as pl
 
 from palate.core.artefact import (
     MANIFEST,
-    leftover,
     read_json,
     read_manifest,
     read_tensors,
@@ -27,7 +26,6 @@ from palate.core.artefact import (
     write_json,
     write_manifest,
     write_tensors,
-    write_text,
 )
 from palate.core.environment import environment
 from palate.core.errors import ArtefactError, DataError
@@ -53,8 +51,9 @@ from palate.recommend.newitems import measure_new_items
 from palate.recommend.rerank import Rules
 from palate.recommend.topk import recommend
 from palate.train.columns import tell_columns
-from palate.train.fitting import build, fit_model
+from palate.train.fitting import fit_model
 from palate.train.otherdata import refuse_other_data
+from palate.train.restoring import restored, tell_other_code
 from palate.train.warmstart import WarmStart, tell_sides, write_ids
 
 __all__ = ["DataRecipe", "Recipe", "Run", "differences", "environment", "fit", "load", "resolve"]
@@ -152,7 +151,7 @@ def fit(
         if not quiet:
             tell(f"this run was finished before, nothing is trained again; {OTHER}")
         return replace(Run.load(run_folder, data=data), earlier=True)
-    _prepare(run_folder, recipe)
+    recipe.begin(run_folder, ("history.jsonl", MODEL, EMBEDDINGS, METRICS))
     fitted = fit_model(
         kind, config, data, training, seed=seed, folder=run_folder, quiet=quiet, profile=profile, warm_start=begin
     )
@@ -179,32 +178,6 @@ def _free_folder(recipe: Recipe) -> Path:
     raise ArtefactError("there are 10,000 runs of this name", where="runs", do="say where to put it (-o RUN)")
 
 
-def _prepare(folder: Path, recipe: Recipe) -> None:
-    """Make a run folder, or check that an unfinished one is this recipe's."""
-    if (folder / "recipe.yaml").exists():
-        if not recipe.is_of(folder):
-            # Before its first checkpoint a run holds nothing worth keeping: a mistake in its settings may be mended.
-            finished = (folder / MANIFEST).exists()
-            if finished or (folder / "checkpoint").exists():
-                stored = Recipe.read(folder / "recipe.yaml").at(recipe.data.catalogue)
-                changed = differences(stored.model_dump(), recipe.model_dump())
-                kind = "a finished" if finished else "an unfinished"
-                raise ArtefactError(
-                    f"{kind} run with other settings is here (they differ in: {', '.join(changed) or 'layout'})",
-                    where=str(folder),
-                    do="choose another folder" + ("" if finished else ", or repeat its settings to go on with it"),
-                )
-            for name in ("history.jsonl", MODEL, EMBEDDINGS, METRICS):
-                (folder / name).unlink(missing_ok=True)
-    elif folder.exists() and (not folder.is_dir() or any(not leftover(path) for path in folder.iterdir())):
-        raise ArtefactError("there is something else here", where=str(folder), do="choose a new or empty folder")
-    # The recipe comes first: a folder that has it is known as a run, whenever the process is killed.
-    write_text(folder / "recipe.yaml", recipe.text())
-    write_json(folder / "environment.json", environment())
-    for path in filter(leftover, folder.iterdir()):
-        path.unlink(missing_ok=True)
-
-
 @dataclass
 class Run:
     """A finished run.
@@ -228,6 +201,8 @@ class Run:
     def load(cls, folder: Path | str, *, data: Dataset | Path | str | None = None) -> Run:
         """Open a finished run; every file is checked against its manifest.
 
+        Where the code of a model from outside Palate is not what it was, a note says so.
+
         Args:
             data: its data set, or its catalogue's folder where that has moved.
 
@@ -245,7 +220,8 @@ class Run:
             files = manifest["files"]
             recipe = Recipe.read(folder / "recipe.yaml")
             kind = MODELS[recipe.model]
-            whole = data if isinstance(data, Dataset) else _dataset_of(recipe, folder, data)
+            tell_other_code(recipe.model, kind, recipe.code, folder)
+            whole = data if isinstance(data, Dataset) else recipe.data.load(folder, data)
             dataset = whole.seen_by(features=kind.modal, knowledge=kind.knowledge)
             if dataset.fingerprint != recipe.data.fingerprint:
                 refuse_other_data(
@@ -367,17 +343,6 @@ class Run:
         return recommend(self.scorer, self.data, rows, k, seed=seed, allowed=allowed, rules=rules, title=title)
 
 
-def _dataset_of(recipe: Recipe, folder: Path, moved: Path | str | None) -> Dataset:
-    place = moved or recipe.data.catalogue
-    if place is None:
-        raise DataError("this run's data were made in memory", where=str(folder), do="pass the data set: data=…")
-    if not Path(place).is_dir():
-        raise DataError(
-            "this run's catalogue is not there any more", where=str(place), do="say where it is now with --data"
-        )
-    return Dataset.load(place, recipe.data.split, recipe.data.features, recipe.data.impute)
-
-
 def _scorer_of(recipe: Recipe, folder: Path, dataset: Dataset, embedded: bool) -> Scorer:
     if embedded:
         tensors, _ = read_tensors(folder / EMBEDDINGS)
@@ -386,9 +351,13 @@ def _scorer_of(recipe: Recipe, folder: Path, dataset: Dataset, embedded: bool) -
 
 
 def _model_of(recipe: Recipe, folder: Path, dataset: Dataset) -> Model:
-    kind = MODELS[recipe.model]
-    config = kind.Config.parse(recipe.settings)
-    model = build(kind, config, dataset.inputs(), recipe.seed, recipe.train.precision)
     tensors, _ = read_tensors(folder / MODEL)
-    model.load_state_dict(tensors)
-    return model
+    return restored(
+        MODELS[recipe.model],
+        recipe.settings,
+        dataset.inputs(),
+        recipe.seed,
+        recipe.train.precision,
+        tensors,
+        folder,
+    )

@@ -5,19 +5,25 @@ Takes YAML; gives validated settings of model, training and data.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, cast
 
 import yaml
 from pydantic import Field
 
+from palate.core.artefact import MANIFEST, leftover, write_json, write_text
 from palate.core.config import Config, read_yaml
-from palate.core.errors import ArtefactError, ConfigError, unknown_name
+from palate.core.environment import environment
+from palate.core.errors import ArtefactError, ConfigError, DataError, unknown_name
 from palate.core.sources import place_of
+from palate.dataset.dataset import Dataset
 from palate.dataset.settings import Imputation, SplitConfig
+from palate.encode.store import FeatureStore
 from palate.models import MODELS, Model, Recommender
 from palate.train.fitting import TrainConfig
+
+PASS_DATA = "pass the data set: Run.load(folder, data=…)"
 
 
 class DataRecipe(Config):
@@ -30,6 +36,32 @@ class DataRecipe(Config):
     encoders: dict[str, str] = Field(default={}, description="what made the rows of each modality, by its identity")
     impute: dict[str, Imputation] = Field(default={}, description="how content that items lack was filled in")
     fingerprint: str = Field(default="", description="of the data set that came of it")
+
+    def load(self, run: Path, moved: Path | str | None = None) -> Dataset:
+        """The data set.
+
+        Args:
+            run: the run's folder, for messages.
+            moved: the catalogue, where it is elsewhere now.
+
+        Raises:
+            DataError: when the data were made in memory, or are not there any more.
+            ArtefactError: when they are damaged.
+        """
+        place = moved or self.catalogue
+        if place is None:
+            raise DataError("this run's data were made in memory", where=str(run), do=PASS_DATA)
+        if not Path(place).is_dir():
+            raise DataError(
+                "this run's catalogue is not there any more", where=str(place), do="say where it is now with --data"
+            )
+        lacking = [name for name in self.features if name not in FeatureStore(Path(place)).names()]
+        # Of a folder that is no catalogue, loading says so.
+        if lacking and (Path(place) / MANIFEST).is_file():
+            what = f"this run learnt from {', '.join(lacking)}, which its catalogue does not hold"
+            do = f"encode it again; or, where it was made in memory, {PASS_DATA}"
+            raise DataError(what, where=f"{run}, of {place}", do=do)
+        return Dataset.load(place, self.split, self.features, self.impute)
 
 
 class Recipe(Config):
@@ -64,6 +96,38 @@ class Recipe(Config):
             return Recipe.read(folder / "recipe.yaml").at(self.data.catalogue).text() == self.text()
         except (ArtefactError, ConfigError):
             return False
+
+    def begin(self, folder: Path, files: Iterable[str]) -> None:
+        """Make a run folder, or check that an unfinished one is this recipe's.
+
+        Args:
+            files: names of what training writes into it.
+
+        Raises:
+            ArtefactError: when it holds something else.
+        """
+        if (folder / "recipe.yaml").exists():
+            if not self.is_of(folder):
+                # Before its first checkpoint a run holds nothing worth keeping: its settings may be mended.
+                finished = (folder / MANIFEST).exists()
+                if finished or (folder / "checkpoint").exists():
+                    stored = Recipe.read(folder / "recipe.yaml").at(self.data.catalogue)
+                    changed = differences(stored.model_dump(), self.model_dump())
+                    kind = "a finished" if finished else "an unfinished"
+                    raise ArtefactError(
+                        f"{kind} run with other settings is here (they differ in: {', '.join(changed) or 'layout'})",
+                        where=str(folder),
+                        do="choose another folder" + ("" if finished else ", or repeat its settings to go on with it"),
+                    )
+                for name in files:
+                    (folder / name).unlink(missing_ok=True)
+        elif folder.exists() and (not folder.is_dir() or any(not leftover(path) for path in folder.iterdir())):
+            raise ArtefactError("there is something else here", where=str(folder), do="choose a new or empty folder")
+        # The recipe comes first: a folder that has it is known as a run, whenever the process is killed.
+        write_text(folder / "recipe.yaml", self.text())
+        write_json(folder / "environment.json", environment())
+        for path in filter(leftover, folder.iterdir()):
+            path.unlink(missing_ok=True)
 
     def text(self) -> str:
         """As YAML."""

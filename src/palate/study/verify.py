@@ -28,6 +28,7 @@ from palate.measure.evaluation import accuracy_of, ranked_lists
 from palate.models import MODELS, Classical, Model
 from palate.models.classical.indexorder import IndexOrder
 from palate.train.fitting import build
+from palate.train.restoring import filled
 from palate.train.warmstart import Side, sides_of
 
 # Of the largest score, in single precision: sums in another order differ in their last bits.
@@ -141,7 +142,7 @@ def _restored(run: Run, inputs: ModelInputs, state: dict[str, Tensor] | None) ->
     if isinstance(model, Classical):
         model.fit()
     elif state is not None:
-        model.load_state_dict(state)
+        filled(model, state, run.folder)
     return model.eval()
 
 
