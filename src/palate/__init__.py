@@ -30,3 +30,7 @@ def __getattr__(name: str) -> Any:
 
         return getattr(experiment, name)
     raise AttributeError(f"module 'palate' has no attribute '{name}'")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

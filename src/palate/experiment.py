@@ -66,7 +66,7 @@ OTHER = "another folder (-o FOLDER, in Python out=…) makes a new one"
 def load(
     folder: Path | str,
     *,
-    features: list[str] | None = None,
+    features: str | list[str] | None = None,
     impute: str | Mapping[str, str] = "none",
     split_seed: int = 0,
     **settings: Any,
@@ -74,7 +74,7 @@ def load(
     """The data set of a catalogue folder: `palate.load("CAT", split="user-time")`.
 
     Args:
-        features: names of encoded modalities; None takes all there are.
+        features: a name of an encoded modality, or several; None takes all there are.
         impute: how to fill in content that items lack (none, zero, mean, neighbours, knowledge), for all modalities or
             by modality: `{"image": "neighbours"}`. See `Dataset.imputed`.
         split_seed: of the id permutation and the split.
@@ -85,7 +85,7 @@ def load(
 
 def fit(
     model: str,
-    data: Dataset,
+    data: Dataset | Path | str,
     *,
     seed: int | None = None,
     preset: str | None = None,
@@ -101,7 +101,7 @@ def fit(
 
     Args:
         model: a registered name (`palate models`), or a recipe file.
-        data: see `load`.
+        data: see `load`; of a catalogue's folder, what `load(folder)` gives.
         seed: of parameters, batches, negatives and draws; the split has a seed of its own. Default: the recipe's, or 0.
         preset: "intended" (the paper's formulas, errors repaired) or "official" (as released). Default: the recipe's,
             or intended.
@@ -121,16 +121,17 @@ def fit(
     chosen = recipe_for(model)
     kind, config, training = resolve(chosen.model, preset or chosen.preset, {**chosen.settings, **(settings or {})})
     seed = chosen.seed if seed is None else seed
+    data = data if isinstance(data, Dataset) else load(data)
     data = data.seen_by(features=kind.modal, knowledge=kind.knowledge)
     begin = None if warm_start is None else WarmStart.load(Path(warm_start))
     if begin is not None:
         begin.check(chosen.model, kind)
     folder = data.catalogue.folder
-    recipe = Recipe(
-        model=chosen.model,
-        settings=config.model_dump(),
-        train=training,
-        data=DataRecipe(
+    facts = {
+        "model": chosen.model,
+        "settings": config.model_dump(),
+        "train": training,
+        "data": DataRecipe(
             catalogue=str(folder.resolve()) if folder else None,
             name=data.catalogue.name,
             split=data.settings,
@@ -139,10 +140,11 @@ def fit(
             impute=data.imputation,
             fingerprint=data.fingerprint,
         ),
-        seed=seed,
-        warm_start=None if begin is None else begin.digest,
-        code=code_of(kind),
-    )
+        "seed": seed,
+        "warm_start": None if begin is None else begin.digest,
+        "code": code_of(kind),
+    }
+    recipe = Recipe.parse(facts)
     run_folder = Path(out) if out is not None else _free_folder(recipe)
     if (recipe.code or "").startswith(UNTOLD) and not quiet:
         used = (recipe.code or "").split(":")[1]
@@ -197,6 +199,10 @@ class Run:
     earlier: bool = False
     measured: dict[str, Accuracy] = field(default_factory=dict[str, Accuracy])
 
+    def __repr__(self) -> str:
+        name = f"{self.recipe.model}, seed {self.recipe.seed}, on {self.recipe.data.name or 'data of the memory'}"
+        return f"Run {self.folder}: {name} (split {self.recipe.data.split.split})"
+
     @classmethod
     def load(cls, folder: Path | str, *, data: Dataset | Path | str | None = None) -> Run:
         """Open a finished run; every file is checked against its manifest.
@@ -246,6 +252,7 @@ class Run:
             quiet: show no progress.
 
         Raises:
+            ConfigError: for another mask.
             DataError: when no user has a positive in the test part.
         """
         result = self.accuracy(mask, quiet=quiet)
@@ -319,7 +326,7 @@ class Run:
 
     def recommend(
         self,
-        users: str | Sequence[str] | None = None,
+        users: str | int | Sequence[str | int] | None = None,
         k: int = 10,
         *,
         allowed: BoolArray | None = None,
@@ -328,7 +335,7 @@ class Run:
         """The k best items of each user that the user does not know yet.
 
         Args:
-            users: a user id, or several; None for all.
+            users: a user id, or several (a number is one, too); None for all.
             k: list length.
             allowed: items that may be in a list; `ItemFilters.of(run.data).mask(["genre=Comedy"])` makes such a mask.
             rules: what every list should be like beyond its scores: a popularity cap, diversity, a cold quota.
@@ -337,7 +344,8 @@ class Run:
             DataError: for an unknown user.
             ConfigError: for a list length below 1.
         """
-        wanted, title = [users] if isinstance(users, str) else users, "recommending" if users is None else ""
+        title = "recommending" if users is None else ""
+        wanted = [users] if isinstance(users, str | int | np.integer) else users
         rows: IntArray = np.arange(len(self.data.users)) if wanted is None else self.data.users.rows(wanted)
         seed = self.recipe.seed
         return recommend(self.scorer, self.data, rows, k, seed=seed, allowed=allowed, rules=rules, title=title)

@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import polars as pl
@@ -19,8 +19,9 @@ from palate.core.seeds import numpy_generator
 from palate.dataset.imputation import Filling, choices, impute
 from palate.dataset.inputs import ModelInputs, SourceNumbers
 from palate.dataset.labels import check_ratings, holds, labels, resolve
+from palate.dataset.notes import split_notes
 from palate.dataset.settings import Imputation, SplitConfig
-from palate.dataset.splits import PARTS, TEST, TRAIN, VALID, Part, split_rows, thin_rows
+from palate.dataset.splits import PARTS, TRAIN, Part, split_rows, thin_rows
 from palate.dataset.vocabulary import Vocabulary, codes
 from palate.encode.features import Features
 from palate.encode.store import FeatureStore
@@ -32,7 +33,6 @@ from palate.ingest.knowledge import item_neighbours
 HeldOut = Literal["valid", "test"]
 Mask = Literal["train", "train+valid"]
 Order = Literal["ids", "items", "interactions"]
-FEW_WARM_USERS = 200
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,18 +68,26 @@ class Dataset:
     entities: Rows | None = None
     fillings: dict[str, Filling] = field(default_factory=dict[str, Filling])
 
+    def __repr__(self) -> str:
+        parts = ", ".join(f"{name} {rows.size:,}" for name, rows in self.seen.items())
+        features = ", ".join(self.features) or "none"
+        return (
+            f"Dataset of {self.catalogue.name or 'a catalogue'}: {len(self.users):,} users, {len(self.items):,} items, "
+            f"split {self.settings.split} ({parts}), features {features}"
+        )
+
     @classmethod
     def load(
         cls,
         folder: Path | str,
         settings: SplitConfig,
-        features: list[str] | None = None,
+        features: str | list[str] | None = None,
         impute: str | Mapping[str, str] = "none",
     ) -> Dataset:
         """The data set of a catalogue folder.
 
         Args:
-            features: names of encoded modalities; None takes all there are.
+            features: a name of an encoded modality, or several; None takes all there are.
             impute: see `imputed`.
 
         Raises:
@@ -88,7 +96,7 @@ class Dataset:
         catalogue = Catalogue.load(Path(folder))
         store = FeatureStore(Path(folder))
         ids = catalogue.items["item_id"].to_list()
-        names = store.names() if features is None else features
+        names = store.names() if features is None else [features] if isinstance(features, str) else features
         return cls.make(catalogue, settings, {name: store.load(name, ids) for name in names}).imputed(impute)
 
     @classmethod
@@ -162,7 +170,7 @@ class Dataset:
             withheld=withheld,
             dislikes=dislikes,
             features=taken,
-            split_notes=tuple(_notes(settings, part, made["positives"])),
+            split_notes=tuple(split_notes(settings, part, made["positives"])),
             split_fingerprint=_fingerprint(settings, users, items, made | further),
         )
 
@@ -287,7 +295,13 @@ class Dataset:
         Args:
             part: validation masks train rows alone.
             mask: at test, whether validation rows are masked too; "train" is for parity with published tables.
+
+        Raises:
+            ConfigError: for another word.
         """
+        for kind, word, valid in (("part", part, get_args(HeldOut)), ("mask", mask, get_args(Mask))):
+            if word not in valid:
+                raise ConfigError(unknown_name(kind, str(word), valid), do=f"choose {' or '.join(valid)}")
         hidden = (self.seen["train"], self.withheld)
         return Joined((*hidden, self.seen["valid"]) if part == "test" and mask == "train+valid" else hidden)
 
@@ -358,29 +372,6 @@ def _source_rows(source: pl.Series, sorted_items: pl.Series) -> IntArray:
     rows = np.empty(len(place), dtype=np.int64)
     rows[place] = np.arange(len(place))
     return rows
-
-
-def _notes(settings: SplitConfig, part: Part, positives: dict[str, Rows]) -> list[str]:
-    sizes = {name: int((part == code).sum()) for name, code in PARTS.items()}
-    first = f"split {settings.split}: {_listed(sizes)} interactions; positive={settings.positive}"
-    liked = {name: positives[name].size for name in PARTS}
-    # Where some are no positives, or the train part is thinned, models learn from these, and are measured on them.
-    notes = [first if liked == sizes else f"{first}: {_listed(liked)} positives"]
-    for name, code in (("valid", VALID), ("test", TEST)):
-        if not (part == code).any():
-            notes.append(f"the {name} part is empty")
-            continue
-        held_out = positives[name].lengths > 0
-        warm = int((held_out & (positives["train"].lengths > 0)).sum())
-        if settings.split == "time":
-            notes.append(f"{warm:,} of {int(held_out.sum()):,} {name} users have train interactions")
-            if warm < FEW_WARM_USERS:
-                notes.append(f"WARNING: {warm} warm {name} users are few; figures will be noisy (try split=user-time)")
-    return notes
-
-
-def _listed(sizes: Mapping[str, int]) -> str:
-    return ", ".join(f"{name} {size:,}" for name, size in sizes.items())
 
 
 def _fingerprint(
