@@ -54,6 +54,7 @@ from palate.train.columns import tell_columns
 from palate.train.fitting import fit_model
 from palate.train.otherdata import refuse_other_data
 from palate.train.restoring import restored, tell_other_code
+from palate.train.scorers import scorer_of
 from palate.train.warmstart import WarmStart, tell_sides, write_ids
 
 __all__ = ["DataRecipe", "Recipe", "Run", "differences", "environment", "fit", "load", "resolve"]
@@ -161,14 +162,14 @@ def fit(
     write_tensors(
         run_folder / MODEL, fitted.model.state_dict(), tell_sides(fitted.model, config, data) | tell_columns(data)
     )
-    if isinstance(fitted.model, Recommender):
-        vectors = fitted.model.embed()
-        write_tensors(run_folder / EMBEDDINGS, {"user": vectors.user, "item": vectors.item})
+    scorer = scorer_of(fitted.model, data.inputs())
+    if isinstance(fitted.model, Recommender) and isinstance(scorer, Embeddings):
+        write_tensors(run_folder / EMBEDDINGS, {"user": scorer.user, "item": scorer.item})
     write_json(run_folder / METRICS, {"validation": fitted.validation, "training": fitted.facts})
     # Finished from here on: killed before, the run goes on from its checkpoint; killed after, that is left over.
     write_manifest(run_folder, KIND, VERSION, {"model": chosen.model}, without="checkpoint")
     shutil.rmtree(run_folder / "checkpoint", ignore_errors=True)
-    return Run(run_folder, recipe, fitted.model.scorer(), data)
+    return Run(run_folder, recipe, scorer, data)
 
 
 def _free_folder(recipe: Recipe) -> Path:

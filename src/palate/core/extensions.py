@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import shlex
 import sys
 import traceback
 from collections.abc import Iterable, Mapping, MutableMapping
@@ -18,7 +19,7 @@ from palate.core.errors import ConfigError, PalateError
 from palate.core.sourceless import UNTOLD, behaviour_of
 from palate.core.sources import digest_of, file_of, is_own
 
-__all__ = ["UNTOLD", "VARIABLE", "code_of", "import_files", "keep_code", "name_files"]
+__all__ = ["UNTOLD", "VARIABLE", "code_of", "import_files", "keep_code", "name_files", "option_of"]
 
 VARIABLE = "PALATE_MODELS"
 # A file may be edited after it was imported: what runs is what it was then.
@@ -71,6 +72,12 @@ def code_of(kind: type) -> str | None:
         return None
     file = file_of(kind)
     return _KEPT.get(kind) or (behaviour_of(kind) if file is None else digest_of(file))
+
+
+def option_of(kind: type, environment: Mapping[str, str]) -> str:
+    """What a command needs before its name to know a class, with a space after it; empty for Palate's own."""
+    file = file_of(kind) if is_own(kind) else None
+    return f"--models {shlex.quote(str(file))} " if file is not None and file in _named(environment) else ""
 
 
 def _named(environment: Mapping[str, str]) -> list[Path]:
