@@ -179,9 +179,9 @@ def test_vectors_of_items_first_are_told(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 WRONG: dict[str, tuple[Callable[[Tensor, Tensor], object], str]] = {
-    "a tuple": (lambda user, item: (user, item), "gives a tuple to score with"),
-    "nothing": (lambda user, item: None, "gives a NoneType to score with"),
-    "arrays": (lambda user, item: Embeddings(user.numpy(), item.numpy()), "user vectors are a ndarray"),  # pyright: ignore[reportArgumentType]
+    "a tuple": (lambda user, item: (user, item), r"no vectors to score with \(tuple\)"),
+    "nothing": (lambda user, item: None, r"no vectors to score with \(NoneType\)"),
+    "arrays": (lambda user, item: Embeddings(user.numpy(), item.numpy()), "user vectors are no tensor"),  # pyright: ignore[reportArgumentType]
     "widths": (lambda user, item: Embeddings(user[:, :2], item), "user vectors are 2 wide and item vectors 4"),
     "types": (lambda user, item: Embeddings(user.double(), item), "float64 and item vectors torch.float32"),
     "numbers": (lambda user, item: Embeddings(user.long(), item), "of torch.int64"),

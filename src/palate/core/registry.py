@@ -46,11 +46,11 @@ class Registry(Generic[T]):
         if not isinstance(name, str):  # pyright: ignore[reportUnnecessaryIsInstance]
             what = f"{self.kind}s are registered by a name, and none is given"
             raise ConfigError(what, where=place_of(name), do='write .register("name"), with a name in parentheses')
-        if not NAME.fullmatch(name):
-            do = "choose up to 60 letters, digits, '_' and '-', beginning with a letter or digit"
-            raise ConfigError(f"'{name}' cannot be the name of a {self.kind}", do=do)
 
         def add(entry: Entry) -> Entry:
+            if not NAME.fullmatch(name):
+                do = "choose up to 60 letters, digits, '_' and '-', beginning with a letter or digit"
+                raise ConfigError(f"'{name}' cannot be the name of a {self.kind}", where=place_of(entry), do=do)
             present = self._entries.get(name)
             if present is not None and not same_definition(present, entry):
                 places = f"{place_of(present)}, and {place_of(entry)}"

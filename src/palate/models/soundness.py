@@ -39,7 +39,7 @@ def _of_class(kind: object, ways: tuple[type, ...]) -> tuple[str, str] | None:
     if not isinstance(kind, type):
         return f"it is a {type(kind).__name__}, not a class", f"register a class, a {names} (palate.models)"
     if not issubclass(kind, ways):
-        return "it is neither trained nor fitted", f"make it a {names} (palate.models)"
+        return f"it is no {names}", "make it one of them (palate.models), whichever suits"
     lacking = sorted(cast("frozenset[str]", getattr(kind, "__abstractmethods__", frozenset())))
     if lacking:
         return f"it has no {', '.join(lacking)}", "write what is missing; the docstrings of its base say what it gives"

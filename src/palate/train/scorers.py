@@ -29,7 +29,9 @@ def scorer_of(model: Model, inputs: ModelInputs) -> Scorer:
         if found is not None:
             raise TrainingError(found[0], where=method, do=found[1])
     elif isinstance(model, Recommender) or not (hasattr(scorer, "score_block") and hasattr(scorer, "items")):
-        raise TrainingError(f"the model gives a {type(scorer).__name__} to score with", where=method, do=VECTORS)
+        raise TrainingError(
+            f"the model gives no vectors to score with ({type(scorer).__name__})", where=method, do=VECTORS
+        )
     users = len(scorer.user) if isinstance(scorer, Embeddings) else inputs.users
     if (users, scorer.items) != (inputs.users, inputs.items):
         raise TrainingError(
@@ -46,7 +48,7 @@ def _wrong_vectors(vectors: Embeddings) -> tuple[str, str] | None:
     both: dict[str, Any] = {"user": vectors.user, "item": vectors.item}
     for name, value in both.items():
         if not isinstance(value, Tensor):
-            return f"the {name} vectors are a {type(value).__name__}, not a tensor", VECTORS
+            return f"the {name} vectors are no tensor ({type(value).__name__})", VECTORS
         if value.ndim != 2 or not value.is_floating_point():
             return f"the {name} vectors are {' × '.join(map(str, value.shape))} of {value.dtype}", VECTORS
     user, item = vectors.user, vectors.item
