@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from palate.core.artefact import sha256_of
-from palate.core.extensions import UNTOLD, code_of, keep_code
-from palate.core.sources import digest_of, same_definition
+from palate.core.extensions import UNTOLD, code_of
+from palate.core.sources import digest_of, keep_code, same_definition
 from palate.models import MODELS
 
 CELL = """

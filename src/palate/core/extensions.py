@@ -13,17 +13,14 @@ import sys
 import traceback
 from collections.abc import Iterable, Mapping, MutableMapping
 from pathlib import Path
-from weakref import WeakKeyDictionary
 
 from palate.core.errors import ConfigError, PalateError
 from palate.core.sourceless import UNTOLD, behaviour_of
-from palate.core.sources import digest_of, file_of, is_own
+from palate.core.sources import KEPT, digest_of, file_of, is_own
 
-__all__ = ["UNTOLD", "VARIABLE", "code_of", "import_files", "keep_code", "name_files", "option_of"]
+__all__ = ["UNTOLD", "VARIABLE", "code_of", "import_files", "name_files", "option_of"]
 
 VARIABLE = "PALATE_MODELS"
-# A file may be edited after it was imported: what runs is what it was then.
-_KEPT: WeakKeyDictionary[type, str] = WeakKeyDictionary()
 
 
 def name_files(files: Iterable[Path], environment: MutableMapping[str, str]) -> None:
@@ -53,13 +50,6 @@ def import_files(environment: Mapping[str, str]) -> None:
         _import(file, f"own_models_{number}_{file.stem}")
 
 
-def keep_code(kind: type) -> None:
-    """Remember what the file of a class holds now, while it is imported."""
-    file = file_of(kind) if is_own(kind) else None
-    if file is not None:
-        _KEPT[kind] = digest_of(file)
-
-
 def code_of(kind: type) -> str | None:
     """A digest of the code of a class from outside Palate; None for Palate's own.
 
@@ -71,7 +61,7 @@ def code_of(kind: type) -> str | None:
     if not is_own(kind):
         return None
     file = file_of(kind)
-    return _KEPT.get(kind) or (behaviour_of(kind) if file is None else digest_of(file))
+    return KEPT.get(kind) or (behaviour_of(kind) if file is None else digest_of(file))
 
 
 def option_of(kind: type, environment: Mapping[str, str]) -> str:

@@ -10,8 +10,7 @@ from collections.abc import Callable, Iterator
 from typing import Generic, TypeVar, cast
 
 from palate.core.errors import ConfigError, unknown_name
-from palate.core.extensions import keep_code
-from palate.core.sources import place_of, same_definition
+from palate.core.sources import keep_code, place_of, same_definition
 
 T = TypeVar("T")
 # What the decorator is put on keeps its own, narrower type.

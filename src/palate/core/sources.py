@@ -8,8 +8,10 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from weakref import WeakKeyDictionary
 
-from palate.core.artefact import sha256_of
+# A file may be edited after it was imported: what runs is what it was then.
+KEPT: WeakKeyDictionary[type, str] = WeakKeyDictionary()
 
 
 def is_own(kind: object) -> bool:
@@ -46,6 +48,13 @@ def same_definition(one: object, other: object) -> bool:
     return None not in places[0] and places[0] == places[1]
 
 
+def keep_code(kind: type) -> None:
+    """Remember what the file of a class holds now, while it is imported."""
+    file = file_of(kind) if is_own(kind) else None
+    if file is not None:
+        KEPT[kind] = digest_of(file)
+
+
 def digest_of(file: Path) -> str:
     """The sha256 of a file; where it imports files from its own folder or package, one of all of them."""
     within = file.parent
@@ -63,9 +72,10 @@ def _collect(file: Path, within: Path, files: dict[Path, str]) -> None:
     """The file, and those in the folder `within` that it imports, with their sha256."""
     if file in files or not file.is_relative_to(within):
         return
-    files[file] = sha256_of(file)
+    content = file.read_bytes()
+    files[file] = hashlib.sha256(content).hexdigest()
     try:
-        tree = ast.parse(file.read_bytes())
+        tree = ast.parse(content)
     except (SyntaxError, ValueError):
         return
     for folder, parts in _imports(tree, file, within):
