@@ -4,6 +4,7 @@ data = palate.load("CAT", split="user-time")
 run = palate.fit("bm3", data, seed=0)
 run.evaluate()
 run.recommend(["196"], k=10)
+palate.compare(["ease", "bm3"], data, seeds=3).table()
 """
 
 from __future__ import annotations
@@ -16,11 +17,12 @@ from palate.version import __version__
 
 if TYPE_CHECKING:
     from palate.experiment import Run, fit, load
+    from palate.study.calls import compare, tune
 
 # This has its effect when palate is imported before torch.
 choose_waiting(os.environ)
 
-__all__ = ["Run", "__version__", "fit", "load"]
+__all__ = ["Run", "__version__", "compare", "fit", "load", "tune"]
 
 
 def __getattr__(name: str) -> Any:
@@ -29,4 +31,12 @@ def __getattr__(name: str) -> Any:
         from palate import experiment
 
         return getattr(experiment, name)
+    if name in ("compare", "tune"):
+        from palate.study import calls
+
+        return getattr(calls, name)
     raise AttributeError(f"module 'palate' has no attribute '{name}'")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

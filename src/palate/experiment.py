@@ -18,7 +18,6 @@ import polars as pl
 
 from palate.core.artefact import (
     MANIFEST,
-    leftover,
     read_json,
     read_manifest,
     read_tensors,
@@ -27,12 +26,12 @@ from palate.core.artefact import (
     write_json,
     write_manifest,
     write_tensors,
-    write_text,
 )
 from palate.core.environment import environment
-from palate.core.errors import ArtefactError, ConfigError, DataError
-from palate.core.extensions import code_of
+from palate.core.errors import ArtefactError, DataError
+from palate.core.extensions import UNTOLD, code_of
 from palate.core.places import file_name
+from palate.core.progress import tell
 from palate.dataset.dataset import Dataset, Mask
 from palate.dataset.settings import SplitConfig
 from palate.encode.features import Features
@@ -52,20 +51,23 @@ from palate.recommend.newitems import measure_new_items
 from palate.recommend.rerank import Rules
 from palate.recommend.topk import recommend
 from palate.train.columns import tell_columns
-from palate.train.fitting import build, fit_model
+from palate.train.fitting import fit_model
 from palate.train.otherdata import refuse_other_data
+from palate.train.restoring import restored, tell_other_code
+from palate.train.scorers import scorer_of
 from palate.train.warmstart import WarmStart, tell_sides, write_ids
 
 __all__ = ["DataRecipe", "Recipe", "Run", "differences", "environment", "fit", "load", "resolve"]
 
 KIND, VERSION = "run", 1
 MODEL, EMBEDDINGS, METRICS = "model.safetensors", "embeddings.safetensors", "metrics.json"
+OTHER = "another folder (-o FOLDER, in Python out=…) makes a new one"
 
 
 def load(
     folder: Path | str,
     *,
-    features: list[str] | None = None,
+    features: str | list[str] | None = None,
     impute: str | Mapping[str, str] = "none",
     split_seed: int = 0,
     **settings: Any,
@@ -73,7 +75,7 @@ def load(
     """The data set of a catalogue folder: `palate.load("CAT", split="user-time")`.
 
     Args:
-        features: names of encoded modalities; None takes all there are.
+        features: a name of an encoded modality, or several; None takes all there are.
         impute: how to fill in content that items lack (none, zero, mean, neighbours, knowledge), for all modalities or
             by modality: `{"image": "neighbours"}`. See `Dataset.imputed`.
         split_seed: of the id permutation and the split.
@@ -84,7 +86,7 @@ def load(
 
 def fit(
     model: str,
-    data: Dataset,
+    data: Dataset | Path | str,
     *,
     seed: int | None = None,
     preset: str | None = None,
@@ -100,7 +102,7 @@ def fit(
 
     Args:
         model: a registered name (`palate models`), or a recipe file.
-        data: see `load`.
+        data: see `load`; of a catalogue's folder, what `load(folder)` gives.
         seed: of parameters, batches, negatives and draws; the split has a seed of its own. Default: the recipe's, or 0.
         preset: "intended" (the paper's formulas, errors repaired) or "official" (as released). Default: the recipe's,
             or intended.
@@ -120,16 +122,17 @@ def fit(
     chosen = recipe_for(model)
     kind, config, training = resolve(chosen.model, preset or chosen.preset, {**chosen.settings, **(settings or {})})
     seed = chosen.seed if seed is None else seed
+    data = data if isinstance(data, Dataset) else load(data)
     data = data.seen_by(features=kind.modal, knowledge=kind.knowledge)
     begin = None if warm_start is None else WarmStart.load(Path(warm_start))
     if begin is not None:
         begin.check(chosen.model, kind)
     folder = data.catalogue.folder
-    recipe = Recipe(
-        model=chosen.model,
-        settings=config.model_dump(),
-        train=training,
-        data=DataRecipe(
+    facts = {
+        "model": chosen.model,
+        "settings": config.model_dump(),
+        "train": training,
+        "data": DataRecipe(
             catalogue=str(folder.resolve()) if folder else None,
             name=data.catalogue.name,
             split=data.settings,
@@ -138,14 +141,20 @@ def fit(
             impute=data.imputation,
             fingerprint=data.fingerprint,
         ),
-        seed=seed,
-        warm_start=None if begin is None else begin.digest,
-        code=code_of(kind),
-    )
+        "seed": seed,
+        "warm_start": None if begin is None else begin.digest,
+        "code": code_of(kind),
+    }
+    recipe = Recipe.parse(facts)
     run_folder = Path(out) if out is not None else _free_folder(recipe)
-    if _holds(run_folder, recipe) and (run_folder / MANIFEST).exists():
+    if (recipe.code or "").startswith(UNTOLD) and not quiet:
+        used = (recipe.code or "").split(":")[1]
+        tell(f"{chosen.model} uses {used}, which may be another one each time: no earlier run of it is used again")
+    if recipe.is_of(run_folder) and (run_folder / MANIFEST).exists():
+        if not quiet:
+            tell(f"this run was finished before, nothing is trained again; {OTHER}")
         return replace(Run.load(run_folder, data=data), earlier=True)
-    _prepare(run_folder, recipe)
+    recipe.begin(run_folder, ("history.jsonl", MODEL, EMBEDDINGS, METRICS))
     fitted = fit_model(
         kind, config, data, training, seed=seed, folder=run_folder, quiet=quiet, profile=profile, warm_start=begin
     )
@@ -153,59 +162,23 @@ def fit(
     write_tensors(
         run_folder / MODEL, fitted.model.state_dict(), tell_sides(fitted.model, config, data) | tell_columns(data)
     )
-    if isinstance(fitted.model, Recommender):
-        vectors = fitted.model.embed()
-        write_tensors(run_folder / EMBEDDINGS, {"user": vectors.user, "item": vectors.item})
+    scorer = scorer_of(fitted.model, data.inputs())
+    if isinstance(fitted.model, Recommender) and isinstance(scorer, Embeddings):
+        write_tensors(run_folder / EMBEDDINGS, {"user": scorer.user, "item": scorer.item})
     write_json(run_folder / METRICS, {"validation": fitted.validation, "training": fitted.facts})
     # Finished from here on: killed before, the run goes on from its checkpoint; killed after, that is left over.
     write_manifest(run_folder, KIND, VERSION, {"model": chosen.model}, without="checkpoint")
     shutil.rmtree(run_folder / "checkpoint", ignore_errors=True)
-    return Run(run_folder, recipe, fitted.model.scorer(), data)
+    return Run(run_folder, recipe, scorer, data)
 
 
 def _free_folder(recipe: Recipe) -> Path:
     name = f"{recipe.model}-{file_name(recipe.data.name)}-{recipe.data.split.split}-s{recipe.seed}"
     for number in range(1, 10_000):
         folder = Path("runs") / (name if number == 1 else f"{name}-{number}")
-        if not folder.exists() or _holds(folder, recipe):
+        if not folder.exists() or recipe.is_of(folder):
             return folder
     raise ArtefactError("there are 10,000 runs of this name", where="runs", do="say where to put it (-o RUN)")
-
-
-def _holds(folder: Path, recipe: Recipe) -> bool:
-    """Whether the folder is of this recipe; its catalogue may have moved, the fingerprint says that it is the same."""
-    if not (folder / "recipe.yaml").is_file():
-        return False
-    try:
-        return Recipe.read(folder / "recipe.yaml").at(recipe.data.catalogue).text() == recipe.text()
-    except (ArtefactError, ConfigError):
-        return False
-
-
-def _prepare(folder: Path, recipe: Recipe) -> None:
-    """Make a run folder, or check that an unfinished one is this recipe's."""
-    if (folder / "recipe.yaml").exists():
-        if not _holds(folder, recipe):
-            # Before its first checkpoint a run holds nothing worth keeping: a mistake in its settings may be mended.
-            finished = (folder / MANIFEST).exists()
-            if finished or (folder / "checkpoint").exists():
-                stored = Recipe.read(folder / "recipe.yaml").at(recipe.data.catalogue)
-                changed = differences(stored.model_dump(), recipe.model_dump())
-                kind = "a finished" if finished else "an unfinished"
-                raise ArtefactError(
-                    f"{kind} run with other settings is here (they differ in: {', '.join(changed) or 'layout'})",
-                    where=str(folder),
-                    do="choose another folder" + ("" if finished else ", or repeat its settings to go on with it"),
-                )
-            for name in ("history.jsonl", MODEL, EMBEDDINGS, METRICS):
-                (folder / name).unlink(missing_ok=True)
-    elif folder.exists() and (not folder.is_dir() or any(not leftover(path) for path in folder.iterdir())):
-        raise ArtefactError("there is something else here", where=str(folder), do="choose a new or empty folder")
-    # The recipe comes first: a folder that has it is known as a run, whenever the process is killed.
-    write_text(folder / "recipe.yaml", recipe.text())
-    write_json(folder / "environment.json", environment())
-    for path in filter(leftover, folder.iterdir()):
-        path.unlink(missing_ok=True)
 
 
 @dataclass
@@ -227,9 +200,15 @@ class Run:
     earlier: bool = False
     measured: dict[str, Accuracy] = field(default_factory=dict[str, Accuracy])
 
+    def __repr__(self) -> str:
+        name = f"{self.recipe.model}, seed {self.recipe.seed}, on {self.recipe.data.name or 'data of the memory'}"
+        return f"Run {self.folder}: {name} (split {self.recipe.data.split.split})"
+
     @classmethod
     def load(cls, folder: Path | str, *, data: Dataset | Path | str | None = None) -> Run:
         """Open a finished run; every file is checked against its manifest.
+
+        Where the code of a model from outside Palate is not what it was, a note says so.
 
         Args:
             data: its data set, or its catalogue's folder where that has moved.
@@ -248,7 +227,8 @@ class Run:
             files = manifest["files"]
             recipe = Recipe.read(folder / "recipe.yaml")
             kind = MODELS[recipe.model]
-            whole = data if isinstance(data, Dataset) else _dataset_of(recipe, folder, data)
+            tell_other_code(recipe.model, kind, recipe.code, folder)
+            whole = data if isinstance(data, Dataset) else recipe.data.load(folder, data)
             dataset = whole.seen_by(features=kind.modal, knowledge=kind.knowledge)
             if dataset.fingerprint != recipe.data.fingerprint:
                 refuse_other_data(
@@ -273,6 +253,7 @@ class Run:
             quiet: show no progress.
 
         Raises:
+            ConfigError: for another mask.
             DataError: when no user has a positive in the test part.
         """
         result = self.accuracy(mask, quiet=quiet)
@@ -346,7 +327,7 @@ class Run:
 
     def recommend(
         self,
-        users: str | Sequence[str] | None = None,
+        users: str | int | Sequence[str | int] | None = None,
         k: int = 10,
         *,
         allowed: BoolArray | None = None,
@@ -355,7 +336,7 @@ class Run:
         """The k best items of each user that the user does not know yet.
 
         Args:
-            users: a user id, or several; None for all.
+            users: a user id, or several (a number is one, too); None for all.
             k: list length.
             allowed: items that may be in a list; `ItemFilters.of(run.data).mask(["genre=Comedy"])` makes such a mask.
             rules: what every list should be like beyond its scores: a popularity cap, diversity, a cold quota.
@@ -364,21 +345,11 @@ class Run:
             DataError: for an unknown user.
             ConfigError: for a list length below 1.
         """
-        wanted, title = [users] if isinstance(users, str) else users, "recommending" if users is None else ""
+        title = "recommending" if users is None else ""
+        wanted = [users] if isinstance(users, str | int | np.integer) else users
         rows: IntArray = np.arange(len(self.data.users)) if wanted is None else self.data.users.rows(wanted)
         seed = self.recipe.seed
         return recommend(self.scorer, self.data, rows, k, seed=seed, allowed=allowed, rules=rules, title=title)
-
-
-def _dataset_of(recipe: Recipe, folder: Path, moved: Path | str | None) -> Dataset:
-    place = moved or recipe.data.catalogue
-    if place is None:
-        raise DataError("this run's data were made in memory", where=str(folder), do="pass the data set: data=…")
-    if not Path(place).is_dir():
-        raise DataError(
-            "this run's catalogue is not there any more", where=str(place), do="say where it is now with --data"
-        )
-    return Dataset.load(place, recipe.data.split, recipe.data.features, recipe.data.impute)
 
 
 def _scorer_of(recipe: Recipe, folder: Path, dataset: Dataset, embedded: bool) -> Scorer:
@@ -389,9 +360,13 @@ def _scorer_of(recipe: Recipe, folder: Path, dataset: Dataset, embedded: bool) -
 
 
 def _model_of(recipe: Recipe, folder: Path, dataset: Dataset) -> Model:
-    kind = MODELS[recipe.model]
-    config = kind.Config.parse(recipe.settings)
-    model = build(kind, config, dataset.inputs(), recipe.seed, recipe.train.precision)
     tensors, _ = read_tensors(folder / MODEL)
-    model.load_state_dict(tensors)
-    return model
+    return restored(
+        MODELS[recipe.model],
+        recipe.settings,
+        dataset.inputs(),
+        recipe.seed,
+        recipe.train.precision,
+        tensors,
+        folder,
+    )

@@ -5,18 +5,25 @@ Takes YAML; gives validated settings of model, training and data.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, cast
 
 import yaml
 from pydantic import Field
 
+from palate.core.artefact import MANIFEST, leftover, write_json, write_text
 from palate.core.config import Config, read_yaml
-from palate.core.errors import ArtefactError, ConfigError, unknown_name
+from palate.core.environment import environment
+from palate.core.errors import ArtefactError, ConfigError, DataError, unknown_name
+from palate.core.sources import place_of
+from palate.dataset.dataset import Dataset
 from palate.dataset.settings import Imputation, SplitConfig
+from palate.encode.store import FeatureStore
 from palate.models import MODELS, Model, Recommender
 from palate.train.fitting import TrainConfig
+
+PASS_DATA = "pass the data set: Run.load(folder, data=…)"
 
 
 class DataRecipe(Config):
@@ -30,6 +37,32 @@ class DataRecipe(Config):
     impute: dict[str, Imputation] = Field(default={}, description="how content that items lack was filled in")
     fingerprint: str = Field(default="", description="of the data set that came of it")
 
+    def load(self, run: Path, moved: Path | str | None = None) -> Dataset:
+        """The data set.
+
+        Args:
+            run: the run's folder, for messages.
+            moved: the catalogue, where it is elsewhere now.
+
+        Raises:
+            DataError: when the data were made in memory, or are not there any more.
+            ArtefactError: when they are damaged.
+        """
+        place = moved or self.catalogue
+        if place is None:
+            raise DataError("this run's data were made in memory", where=str(run), do=PASS_DATA)
+        if not Path(place).is_dir():
+            raise DataError(
+                "this run's catalogue is not there any more", where=str(place), do="say where it is now with --data"
+            )
+        lacking = [name for name in self.features if name not in FeatureStore(Path(place)).names()]
+        # Of a folder that is no catalogue, loading says so.
+        if lacking and (Path(place) / MANIFEST).is_file():
+            what = f"this run learnt from {', '.join(lacking)}, which its catalogue does not hold"
+            do = f"encode it again; or, where it was made in memory, {PASS_DATA}"
+            raise DataError(what, where=f"{run}, of {place}", do=do)
+        return Dataset.load(place, self.split, self.features, self.impute)
+
 
 class Recipe(Config):
     """Resolved settings of one run: everything needed to repeat it."""
@@ -40,7 +73,7 @@ class Recipe(Config):
     data: DataRecipe = DataRecipe()
     seed: int = Field(default=0, ge=0, description="of parameters, batches, negatives and draws")
     warm_start: str | None = Field(default=None, description="sha256 of the parameters that training began with")
-    code: str | None = Field(default=None, description="sha256 of the file of a model from outside Palate")
+    code: str | None = Field(default=None, description="digest of the code of a model from outside Palate")
 
     @classmethod
     def read(cls, path: Path) -> Recipe:
@@ -54,6 +87,47 @@ class Recipe(Config):
     def at(self, catalogue: str | None) -> Recipe:
         """The same recipe with its catalogue in another folder: where that lies is no part of what a run is."""
         return self.override({"data": self.data.override({"catalogue": catalogue})})
+
+    def is_of(self, folder: Path) -> bool:
+        """Whether a run of this recipe is here; its catalogue may have moved, the fingerprint says it is the same."""
+        if not (folder / "recipe.yaml").is_file():
+            return False
+        try:
+            return Recipe.read(folder / "recipe.yaml").at(self.data.catalogue).text() == self.text()
+        except (ArtefactError, ConfigError):
+            return False
+
+    def begin(self, folder: Path, files: Iterable[str]) -> None:
+        """Make a run folder, or check that an unfinished one is this recipe's.
+
+        Args:
+            files: names of what training writes into it.
+
+        Raises:
+            ArtefactError: when it holds something else.
+        """
+        if (folder / "recipe.yaml").exists():
+            if not self.is_of(folder):
+                # Before its first checkpoint a run holds nothing worth keeping: its settings may be mended.
+                finished = (folder / MANIFEST).exists()
+                if finished or (folder / "checkpoint").exists():
+                    stored = Recipe.read(folder / "recipe.yaml").at(self.data.catalogue)
+                    changed = differences(stored.model_dump(), self.model_dump())
+                    kind = "a finished" if finished else "an unfinished"
+                    raise ArtefactError(
+                        f"{kind} run with other settings is here (they differ in: {', '.join(changed) or 'layout'})",
+                        where=str(folder),
+                        do="choose another folder" + ("" if finished else ", or repeat its settings to go on with it"),
+                    )
+                for name in files:
+                    (folder / name).unlink(missing_ok=True)
+        elif folder.exists() and (not folder.is_dir() or any(not leftover(path) for path in folder.iterdir())):
+            raise ArtefactError("there is something else here", where=str(folder), do="choose a new or empty folder")
+        # The recipe comes first: a folder that has it is known as a run, whenever the process is killed.
+        write_text(folder / "recipe.yaml", self.text())
+        write_json(folder / "environment.json", environment())
+        for path in filter(leftover, folder.iterdir()):
+            path.unlink(missing_ok=True)
 
     def text(self) -> str:
         """As YAML."""
@@ -167,17 +241,20 @@ def resolve(
         ConfigError: for an unknown model, a preset that it lacks, or an unknown setting.
     """
     kind = MODELS[model]
-    config = kind.Config()
+    mine: dict[str, Any] = {}
     if preset == "official":
         official = getattr(kind.Config, "official", None)
         if official is None:
             raise ConfigError(f"{model} has no official preset", do="leave --preset out")
-        config = official()
+        mine = official().model_dump()
     elif preset != "intended":
         raise ConfigError(unknown_name("preset", preset, ["intended", "official"]), do="use intended or official")
-    mine: dict[str, Any] = {}
     training: dict[str, Any] = {}
     trained = tuple(TrainConfig.model_fields) if issubclass(kind, Recommender) else ("precision",)
+    shared = [name for name in trained if name in kind.Config.model_fields]
+    if shared:
+        what = f"{model} has a setting of its own that is called as one of training: {', '.join(shared)}"
+        raise ConfigError(what, where=place_of(kind.Config), do="rename it, so that --set can mean either")
     for name, value in (settings or {}).items():
         if name in kind.Config.model_fields:
             mine[name] = value
@@ -186,7 +263,11 @@ def resolve(
         else:
             valid = [*kind.Config.model_fields, *trained] or ["none"]
             raise ConfigError(unknown_name("setting", name, valid), do=f"valid settings: {', '.join(valid)}")
-    return kind, config.override(mine), TrainConfig.parse(training)
+    unset = [name for name, field in kind.Config.model_fields.items() if field.is_required() and name not in mine]
+    if unset:
+        do = f"set it: --set {unset[0]}=… (in Python settings={{'{unset[0]}': …}})"
+        raise ConfigError(f"{model} has no default for: {', '.join(unset)}", where=place_of(kind.Config), do=do)
+    return kind, kind.Config.parse(mine), TrainConfig.parse(training)
 
 
 def differences(one: Mapping[str, Any], other: Mapping[str, Any], prefix: str = "") -> list[str]:

@@ -204,6 +204,10 @@ MISTAKES: dict[str, tuple[Words, str]] = {
         "no such file",
     ),
     "settings of an unknown model": (lambda at: ("models", "eas"), "did you mean 'ease'"),
+    "option of the program after the command": (
+        lambda at: at.train("--models", "mine.py"),
+        "it comes before the command: palate --models",
+    ),
     "negative threads": (lambda at: ("--threads", "-1", "models"), "--threads"),
 }
 

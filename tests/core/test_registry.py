@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any, cast
+
 import pytest
 
 from palate.core.errors import ConfigError
@@ -44,3 +46,53 @@ def test_an_unknown_name_is_answered_with_the_nearest_and_all_valid_ones() -> No
     with pytest.raises(ConfigError, match="unknown model 'lightgnc'; did you mean 'lightgcn'") as caught:
         filled()["lightgnc"]
     assert caught.value.do == "valid models: ease, lightgcn, popularity"
+
+
+def test_the_same_class_defined_again_replaces_the_earlier_one() -> None:
+    registry: Registry[type] = Registry("model")
+
+    def cell(value: int) -> type:
+        @registry.register("mine")
+        class Mine:
+            x = value
+
+        return Mine
+
+    cell(1)
+    second = cell(2)
+    assert registry["mine"] is second
+
+    class Other: ...
+
+    with pytest.raises(ConfigError, match="two models are called 'mine'") as caught:
+        registry.register("mine")(Other)
+    assert "Mine in" in caught.value.where
+    assert f"Other in {__file__}" in caught.value.where
+    assert registry["mine"] is second
+
+
+@pytest.mark.parametrize("name", ["../../esc", "a/b", "a b", "a.b", "mine.yaml", "", "-x", "x" * 61, "a\n"])
+def test_a_name_is_one_word(name: str) -> None:
+    with pytest.raises(ConfigError, match="cannot be the name of a model"):
+        Registry[object]("model").register(name)("an entry")
+
+
+def test_without_its_parentheses_the_decorator_says_so() -> None:
+    class Mine: ...
+
+    with pytest.raises(ConfigError, match="registered by a name") as caught:
+        cast(Any, Registry[object]("model")).register(Mine)
+    assert "Mine in" in caught.value.where
+    assert 'register("name")' in caught.value.do
+
+
+def test_an_entry_with_a_problem_is_in_nobodys_way() -> None:
+    registry: Registry[object] = Registry(
+        "number", check=lambda name, entry: ConfigError(f"{name} is none") if entry is int else None
+    )
+    registry.register("one")(float)
+    registry.register("two")(int)
+    assert (list(registry), len(registry), list(registry.problems)) == (["one"], 1, ["two"])
+    assert registry["one"] is float
+    with pytest.raises(ConfigError, match="two is none"):
+        registry["two"]

@@ -47,6 +47,24 @@ def test_every_searched_setting_exists_and_its_default_can_be_set_to_any_value_o
         assert "learning_rate" in search_for(name, DataPlan("CAT", {}, None)).space
 
 
+@pytest.mark.parametrize(
+    ("space", "words"),
+    [
+        ({"nosuch": Range(0.1, 1.0)}, "unknown setting 'nosuch'"),
+        ({"dim": Range(4, 16)}, "'dim' takes whole numbers"),
+        ({"penalty_weight": Range(1.0, 0.1)}, "goes from 1 to 0.1"),
+        ({"penalty_weight": Range(0.0, 0.1, log=True)}, "goes from 0 to 0.1"),
+    ],
+)
+def test_a_space_of_what_is_no_setting_is_refused(
+    space: dict[str, Range], words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(MODELS["bpr"], "search", space)
+    with pytest.raises(ConfigError, match=words) as caught:
+        search_for("bpr", DataPlan("CAT", {}, None))
+    assert "BPR in" in caught.value.where
+
+
 def test_the_result_is_the_best_trial_as_a_recipe_and_not_worse_than_the_start(plan: DataPlan, tmp_path: Path) -> None:
     search = search_for("lightgcn", plan, settings=SMALL)
     recipe = tune(search, tmp_path, trials=4, quiet=True)

@@ -6,16 +6,18 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import polars as pl
 import pytest
 import torch
+from torch import Tensor
 
 import worlds
 from palate.core.artefact import read_tensors
 from palate.core.errors import ArtefactError, ConfigError, DataError, TrainingError
-from palate.core.extensions import VARIABLE, import_files, name_files
+from palate.core.extensions import VARIABLE, import_files, name_files, option_of
 from palate.core.seeds import Draws
 from palate.dataset.dataset import Dataset
 from palate.experiment import fit, load
@@ -33,7 +35,9 @@ SMALL = {"epochs": 2, "batch_size": 64}
 
 
 @pytest.fixture(autouse=True)
-def own(monkeypatch: pytest.MonkeyPatch) -> None:
+def own(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    # Runs without a name lie where one is.
+    monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(MODELS, "_entries", dict(MODELS._entries))
     import_files({VARIABLE: str(OWN)})
 
@@ -149,6 +153,19 @@ def test_a_loss_that_is_no_named_scalars_is_told(monkeypatch: pytest.MonkeyPatch
             fit("own", world(), settings=SMALL, quiet=True)
 
 
+def test_a_loss_without_a_gradient_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    right = MODELS["own"].loss  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType]
+
+    def loss(self: object, batch: Batch, draws: Draws) -> object:
+        return {name: term.detach() for name, term in right(self, batch, draws).items()}
+
+    loss.__module__, loss.__qualname__ = MODELS["own"].__module__, "Own.loss"
+    monkeypatch.setattr(MODELS["own"], "loss", loss)
+    with pytest.raises(TrainingError, match="no term of the loss has a gradient: bpr") as caught:
+        fit("own", world(), settings=SMALL, quiet=True)
+    assert caught.value.where == f"Own.loss in {OWN}"
+
+
 def test_vectors_of_items_first_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
     right = MODELS["own"].embed  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType]
 
@@ -159,6 +176,58 @@ def test_vectors_of_items_first_are_told(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(MODELS["own"], "embed", swapped)
     with pytest.raises(TrainingError, match="scores 30 items for 25 users; there are 25 and 30"):
         fit("own", world(), settings={**SMALL, "evaluate_every": 1}, quiet=True)
+
+
+WRONG: dict[str, tuple[Callable[[Tensor, Tensor], object], str]] = {
+    "a tuple": (lambda user, item: (user, item), r"no vectors to score with \(tuple\)"),
+    "nothing": (lambda user, item: None, r"no vectors to score with \(NoneType\)"),
+    "arrays": (lambda user, item: Embeddings(user.numpy(), item.numpy()), "user vectors are no tensor"),  # pyright: ignore[reportArgumentType]
+    "widths": (lambda user, item: Embeddings(user[:, :2], item), "user vectors are 2 wide and item vectors 4"),
+    "types": (lambda user, item: Embeddings(user.double(), item), "float64 and item vectors torch.float32"),
+    "numbers": (lambda user, item: Embeddings(user.long(), item), "of torch.int64"),
+    "a vector": (lambda user, item: Embeddings(user[:, 0], item), "the user vectors are 30 of"),
+}
+
+
+@pytest.mark.parametrize("mistake", WRONG)
+def test_what_is_no_vectors_is_told(mistake: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    give, words = WRONG[mistake]
+    kind = MODELS["own"]
+    right = kind.embed  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType]
+
+    def embed(self: object) -> object:
+        vectors = right(self)
+        return give(vectors.user, vectors.item)
+
+    monkeypatch.setattr(kind, "embed", embed)
+    with pytest.raises(TrainingError, match=words) as caught:
+        fit("own", world(), settings=SMALL, quiet=True)
+    assert caught.value.where == f"embed of Own in {OWN}"
+    assert "Embeddings(user, item)" in caught.value.do
+
+
+def test_vectors_may_be_the_parameters_themselves(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(MODELS["own"], "embed", lambda self: Embeddings(self.u.weight, self.vectors()))  # pyright: ignore
+    run = fit("own", world(), settings=SMALL, out=tmp_path / "run", quiet=True)
+    assert isinstance(run.scorer, Embeddings)
+    assert not run.scorer.user.requires_grad
+    assert not run.scorer.item.requires_grad
+    assert run.bundle().facts.model == "own"
+
+
+def test_a_model_that_forgot_to_ask_for_features_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(MODELS["vbpr"], "modal", False)
+    with pytest.raises(ConfigError, match="its class says modal = False") as caught:
+        fit("vbpr", worlds.dataset(split="random"), settings=SMALL, quiet=True)
+    assert "modal = True" in caught.value.do
+    monkeypatch.setattr(MODELS["vbpr"], "modal", True)
+    with pytest.raises(ConfigError, match="this data set has none"):
+        fit("vbpr", world(), settings=SMALL, quiet=True)
+
+
+def test_the_option_that_names_it_is_known() -> None:
+    assert option_of(MODELS["own"], {VARIABLE: str(OWN)}) == f"--models {OWN} "
+    assert option_of(MODELS["own"], {}) == option_of(MODELS["bpr"], {VARIABLE: str(OWN)}) == ""
 
 
 def test_files_that_are_none_and_files_that_fail_are_named_with_their_line(tmp_path: Path) -> None:
@@ -172,8 +241,11 @@ def test_files_that_are_none_and_files_that_fail_are_named_with_their_line(tmp_p
         assert caught.value.where == f"{wrong}, line {line}"
     with pytest.raises(ConfigError, match="no Python file"):
         import_files({VARIABLE: str(tmp_path / "gone.py")})
+    # The same file again is the same model; another one is not.
+    import_files({VARIABLE: str(OWN)})
+    (tmp_path / "copy.py").write_text(OWN.read_text())
     with pytest.raises(ConfigError, match="two models are called 'own'"):
-        import_files({VARIABLE: str(OWN)})
+        import_files({VARIABLE: str(tmp_path / "copy.py")})
 
 
 def test_a_file_that_is_named_twice_is_imported_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -50,7 +50,7 @@ def main() -> None:
     """Run the command line; a person's mistake ends in a message, not in a traceback."""
     try:
         command = typer.main.get_command(app)
-        _refuse_repeated(command)
+        _watch_options(command)
         command()
     except Interrupted as stop:
         _fail(str(stop), 130)
@@ -87,14 +87,19 @@ def _fail(text: str, code: int) -> None:
     sys.exit(code)
 
 
-def _refuse_repeated(command: Any) -> None:
-    """Let an option that takes one value be given once: the last one would win, and nobody would be told.
+def _watch_options(command: Any, before: frozenset[str] = frozenset()) -> None:
+    """Say two things of options that the parser does not.
+
+    One that takes a value is given once: the last one would win, and nobody would be told. One of the program itself
+    comes before the command.
 
     Args:
         command: as typer makes it, with those below it.
+        before: the options of the program.
     """
+    own = frozenset(name for option in command.params for name in option.opts)
     for inner in getattr(command, "commands", {}).values():
-        _refuse_repeated(inner)
+        _watch_options(inner, before or own)
     make = command.make_parser
 
     def made(context: Any) -> Any:
@@ -102,7 +107,14 @@ def _refuse_repeated(command: Any) -> None:
         parse = parser.parse_args
 
         def parsed(args: list[str]) -> Any:
-            options, rest, order = parse(args=args)
+            try:
+                options, rest, order = parse(args=args)
+            except Exception as error:
+                unknown: Any = getattr(error, "option_name", None)
+                if unknown in before:
+                    said = f"it comes before the command: palate {unknown} … {context.info_name} …"
+                    raise typer.BadParameter(said, ctx=context, param_hint=unknown) from None
+                raise
             # A shell that completes a line tells of no mistakes in it.
             for option in [] if context.resilient_parsing else order:
                 takes_one = getattr(option, "is_flag", None) is False and not option.multiple

@@ -94,9 +94,6 @@ def train(
     )
     for note in () if quiet else run.metrics["training"].get("notes", ()):
         print(note, file=sys.stderr)
-    if run.earlier and not quiet:
-        other = "another folder behind -o" if out else "-o FOLDER"
-        print(f"note: this run was finished before, nothing is trained again; {other} makes a new one", file=sys.stderr)
     print(f"{run.folder}: {training_line(run.metrics['training'])}")
     if run.metrics["validation"]:
         print_metrics({"validation": run.metrics["validation"]})

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from palate.cli.application import app
 from palate.printing import print_table
+
+if TYPE_CHECKING:
+    from pydantic.fields import FieldInfo
 
 
 @app.command()
@@ -23,21 +26,26 @@ def models(name: Annotated[str | None, typer.Argument(help="Show this model's se
             trained = issubclass(kind, Recommender)
             uses = ("trained" if trained else "closed form") + (", uses features" if kind.modal else "")
             presets = "intended, official" if hasattr(kind.Config, "official") else "one preset"
-            print(f"{key:<14}{uses:<28}{presets:<22}{kind.source}")
+            print(f"{key:<14}{uses:<28}{presets:<22}{kind.source}".rstrip())
+        for problem in MODELS.problems.values():
+            print(f"{problem.what} ({problem.where})")
         return
     kind = MODELS[name]
     official: Any = getattr(kind.Config, "official", lambda: None)()
     if not kind.Config.model_fields:
         print(f"{name} has no settings")
     for key, field in kind.Config.model_fields.items():
-        released = (
-            f", official {getattr(official, key)}" if official and getattr(official, key) != field.default else ""
-        )
-        print(f"{key} = {field.default}{released}\n    {field.description}")
+        value = getattr(official, key, field.default)
+        print(_described(key, field, "" if value == field.default else f", official {value}"))
     if issubclass(kind, Recommender):
         print("\nTraining:")
         for key, field in TrainConfig.model_fields.items():
-            print(f"{key} = {field.default}\n    {field.description}")
+            print(_described(key, field))
+
+
+def _described(name: str, field: FieldInfo, released: str = "") -> str:
+    value = "to be set" if field.is_required() else field.get_default(call_default_factory=True)
+    return f"{name} = {value}{released}" + (f"\n    {field.description}" if field.description else "")
 
 
 @app.command()

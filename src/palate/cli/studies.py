@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -56,6 +57,8 @@ def tune(
 ) -> None:
     """Search a model's settings on the validation part; again to go on. The result is a recipe file."""
     from palate.core.config import read_assignments
+    from palate.core.extensions import option_of
+    from palate.models import MODELS
     from palate.recipe import recipe_for
     from palate.study.trials import search_for
     from palate.study.tune import RECIPE
@@ -91,7 +94,8 @@ def tune(
     for name in search.space:
         if name in recipe.settings:
             print(f"  {name} = {recipe.settings[name]}")
-    print(f"train it: palate train {folder / RECIPE} --data {data}")
+    own = option_of(MODELS[recipe.model], os.environ)
+    print(f"train it: palate {own}train {folder / RECIPE} --data {data}")
 
 
 @app.command()
@@ -133,6 +137,8 @@ def compare(
 
     if recipes is not None and not recipes.is_dir():
         raise ConfigError("there is no such folder of recipes", where=str(recipes), do="check --recipes")
+    for problem in () if models else MODELS.problems.values():
+        print(f"note: {problem.what}", file=sys.stderr)
     given = {"split": split, "seed": split_seed, "dislike": dislike, "thin": thin, "cold_share": cold_share}
     plan = plan_of(data, RecipeFile(model="popularity"), features=features, positive=positive, impute=impute, **given)
     dataset = plan.load()

@@ -47,6 +47,15 @@ class Config(BaseModel):
             ) from None
 
     @classmethod
+    def wrong_defaults(cls) -> list[str]:
+        """What is wrong with the default values; a setting that has none is not."""
+        try:
+            cls.model_validate({})
+        except ValidationError as error:
+            return [cls._sentence(problem) for problem in error.errors() if problem["type"] != "missing"]
+        return []
+
+    @classmethod
     def _sentence(cls, problem: Any) -> str:
         # Where one of several types would do, the last parts name a type, which says nothing to a person.
         parts = [str(part) for part in problem["loc"]]

@@ -8,13 +8,17 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import shlex
 import sys
 import traceback
 from collections.abc import Iterable, Mapping, MutableMapping
 from pathlib import Path
 
-from palate.core.artefact import sha256_of
 from palate.core.errors import ConfigError, PalateError
+from palate.core.sourceless import UNTOLD, behaviour_of
+from palate.core.sources import KEPT, digest_of, file_of, is_own
+
+__all__ = ["UNTOLD", "VARIABLE", "code_of", "import_files", "name_files", "option_of"]
 
 VARIABLE = "PALATE_MODELS"
 
@@ -47,9 +51,23 @@ def import_files(environment: Mapping[str, str]) -> None:
 
 
 def code_of(kind: type) -> str | None:
-    """The sha256 of the file of a class from outside Palate; None for Palate's own, and where there is no file."""
-    file = getattr(sys.modules.get(kind.__module__), "__file__", None)
-    return None if file is None or kind.__module__.startswith("palate.") else sha256_of(Path(file))
+    """A digest of the code of a class from outside Palate; None for Palate's own.
+
+    Returns:
+        The sha256 of its file, with those of the files beside it that it imports, where there are any. Without a file
+        (a notebook, standard input, `exec`) that of what it does; where this cannot be told, a word that begins with
+        `UNTOLD` and is another one each time, so that nothing of an earlier run is taken for its own.
+    """
+    if not is_own(kind):
+        return None
+    file = file_of(kind)
+    return KEPT.get(kind) or (behaviour_of(kind) if file is None else digest_of(file))
+
+
+def option_of(kind: type, environment: Mapping[str, str]) -> str:
+    """What a command needs before its name to know a class, with a space after it; empty for Palate's own."""
+    file = file_of(kind) if is_own(kind) else None
+    return f"--models {shlex.quote(str(file))} " if file is not None and file in _named(environment) else ""
 
 
 def _named(environment: Mapping[str, str]) -> list[Path]:

@@ -59,6 +59,11 @@ class _Plain:
         print(text, file=sys.stderr, flush=True)
 
 
+def tell(text: str) -> None:
+    """A note for the person at work, on stderr."""
+    print(f"note: {text}", file=sys.stderr, flush=True)
+
+
 @contextmanager
 def progress(
     title: str, total: int, unit: str = "items", *, done: int = 0, quiet: bool = False

@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import polars as pl
@@ -68,18 +68,26 @@ class Dataset:
     entities: Rows | None = None
     fillings: dict[str, Filling] = field(default_factory=dict[str, Filling])
 
+    def __repr__(self) -> str:
+        parts = ", ".join(f"{name} {rows.size:,}" for name, rows in self.seen.items())
+        features = ", ".join(self.features) or "none"
+        return (
+            f"Dataset of {self.catalogue.name or 'a catalogue'}: {len(self.users):,} users, {len(self.items):,} items, "
+            f"split {self.settings.split} ({parts}), features {features}"
+        )
+
     @classmethod
     def load(
         cls,
         folder: Path | str,
         settings: SplitConfig,
-        features: list[str] | None = None,
+        features: str | list[str] | None = None,
         impute: str | Mapping[str, str] = "none",
     ) -> Dataset:
         """The data set of a catalogue folder.
 
         Args:
-            features: names of encoded modalities; None takes all there are.
+            features: a name of an encoded modality, or several; None takes all there are.
             impute: see `imputed`.
 
         Raises:
@@ -88,7 +96,7 @@ class Dataset:
         catalogue = Catalogue.load(Path(folder))
         store = FeatureStore(Path(folder))
         ids = catalogue.items["item_id"].to_list()
-        names = store.names() if features is None else features
+        names = store.names() if features is None else [features] if isinstance(features, str) else features
         return cls.make(catalogue, settings, {name: store.load(name, ids) for name in names}).imputed(impute)
 
     @classmethod
@@ -288,7 +296,13 @@ class Dataset:
         Args:
             part: validation masks train rows alone.
             mask: at test, whether validation rows are masked too; "train" is for parity with published tables.
+
+        Raises:
+            ConfigError: for another word.
         """
+        for kind, word, valid in (("part", part, get_args(HeldOut)), ("mask", mask, get_args(Mask))):
+            if word not in valid:
+                raise ConfigError(unknown_name(kind, str(word), valid), do=f"choose {' or '.join(valid)}")
         hidden = (self.seen["train"], self.withheld)
         return Joined((*hidden, self.seen["valid"]) if part == "test" and mask == "train+valid" else hidden)
 

@@ -46,7 +46,7 @@ class Vocabulary:
         """The row number of an id; None for an unknown one, without looking for a near one, which takes a while."""
         return self._rows.get(name)
 
-    def row(self, name: str) -> int:
+    def row(self, name: str | int) -> int:
         """The row number of an id.
 
         Raises:
@@ -61,7 +61,7 @@ class Vocabulary:
             )
         return row
 
-    def rows(self, names: Iterable[str]) -> IntArray:
+    def rows(self, names: Iterable[str | int]) -> IntArray:
         """Row numbers of several ids.
 
         Raises:

@@ -16,10 +16,12 @@ from torch import Tensor, nn
 
 from palate.core.config import Config
 from palate.core.dense import times
+from palate.core.errors import ConfigError
 from palate.core.registry import Registry
 from palate.core.search import Space
 from palate.core.seeds import Draws
 from palate.dataset.inputs import ModelInputs
+from palate.models.soundness import problem_of
 
 
 @dataclass(frozen=True)
@@ -106,8 +108,8 @@ class Model(nn.Module, ABC):
 
     Class attributes:
         Config: its settings. `Config.official()`, where there is one, is the preset of the released code.
-        title: the name people use.
-        source: the paper.
+        title: the name people use; unset: that of the class.
+        source: the paper, if there is one.
         modal: it uses item features and wants at least one modality.
         knowledge: it reads which entities an item is linked to, where the catalogue has knowledge.
         search: settings that tuning tries, and in which range.
@@ -118,11 +120,16 @@ class Model(nn.Module, ABC):
 
     Config: ClassVar[type[Config]]
     title: ClassVar[str]
-    source: ClassVar[str]
+    source: ClassVar[str] = ""
     modal: ClassVar[bool] = False
     knowledge: ClassVar[bool] = False
     search: ClassVar[Space] = {}
     notes: tuple[str, ...] = ()
+
+    def __init_subclass__(cls, **words: object) -> None:
+        super().__init_subclass__(**words)
+        if cls.__module__ != __name__ and not hasattr(cls, "title"):
+            cls.title = cls.__name__
 
     @abstractmethod
     def __init__(self, config: Config, inputs: ModelInputs) -> None:
@@ -200,4 +207,9 @@ class Classical(Model):
         return self
 
 
-MODELS: Registry[type[Model]] = Registry("model", "models of your own come in with palate --models FILE.py …")
+def _problem(name: str, kind: object) -> ConfigError | None:
+    return problem_of(name, kind, (Recommender, Classical), Needs)
+
+
+OWN = "models of your own come in with palate --models FILE.py …"
+MODELS: Registry[type[Model]] = Registry("model", OWN, _problem)

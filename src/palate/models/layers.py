@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from palate.core.errors import ConfigError
+from palate.core.sources import place_of
 from palate.encode.features import Features
 
 
@@ -87,14 +88,24 @@ def node_table(count: int, width: int) -> nn.Parameter:
     return nn.Parameter(nn.init.xavier_uniform_(torch.empty(count, width)))
 
 
+class NoFeatures(ConfigError):
+    """A model is given no item features, and wants some."""
+
+
 def require_features(model: str, features: dict[str, Features]) -> None:
     """Refuse a catalogue without item features.
 
     Raises:
-        ConfigError: when there is no modality.
+        NoFeatures: when there is no modality.
     """
     if not features:
-        raise ConfigError(
+        raise NoFeatures(
             f"{model} needs at least one modality and this data set has none",
             do="encode the catalogue first (palate encode CAT), or train lightgcn, which needs none",
         )
+
+
+def unasked_features(kind: type) -> ConfigError:
+    """Of a class that wants features, and does not say so."""
+    what = f"{kind.__name__} needs at least one modality, and its class says modal = False, so that it is given none"
+    return ConfigError(what, where=place_of(kind), do="write modal = True in the class")

@@ -27,6 +27,7 @@ from palate.core.errors import ConfigError, Interrupted, TrainingError
 from palate.core.gradients import row_gradients
 from palate.core.progress import Progress, progress
 from palate.core.seeds import Draws
+from palate.core.sources import place_of
 from palate.optimise.adam import Adam
 from palate.optimise.checkpoint import Position, read_checkpoint, write_checkpoint
 from palate.optimise.memory import kept_memory
@@ -203,7 +204,7 @@ class Loop:
         self._enter("loss")
         terms = self.loss(batch.to(self.device), Draws(self.seed, self.position.steps))
         self._enter("other")
-        _check_terms(terms)
+        _check_terms(terms, self.loss)
         names = list(terms) if self.sums is None else self.position.terms
         if set(names) != set(terms):
             raise TrainingError(
@@ -369,13 +370,20 @@ def _interruptible() -> Generator[threading.Event, None, None]:
         signal.signal(signal.SIGINT, before)
 
 
-def _check_terms(terms: object) -> None:
+def _check_terms(terms: object, loss: object) -> None:
     """Refuse what a loss must not give; its author may not have known."""
     if isinstance(terms, Mapping) and terms:
         values = cast("Mapping[object, object]", terms).values()
         if all(isinstance(term, Tensor) and term.ndim == 0 for term in values):
-            return
+            if any(isinstance(term, Tensor) and term.requires_grad for term in values):
+                return
+            raise TrainingError(
+                f"no term of the loss has a gradient: {', '.join(map(str, cast('Mapping[object, object]', terms)))}",
+                where=place_of(loss),
+                do="compute it from the parameters, without detach(), item() or inference_mode()",
+            )
     raise TrainingError(
         "the loss gives no named scalar terms",
+        where=place_of(loss),
         do='return one or more by name, as {"bpr": tensor}, each a single number',
     )

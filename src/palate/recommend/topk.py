@@ -103,8 +103,8 @@ def listed(
         known: items that each user is not recommended.
         train: train positives, which tell how popular items are.
     """
-    if k < 1:
-        raise ConfigError(f"k must be at least 1, not {k}")
+    if not isinstance(k, int | np.integer) or k < 1:  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise ConfigError(f"k must be a whole number of at least 1, not {k!r}")
     counts, said = popularity(train), [About()] * len(users)
     if rules is None:
         popular: Scorer = ItemScores(torch.from_numpy(counts).double(), len(user_ids))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -16,8 +17,9 @@ from typing import TYPE_CHECKING, Any
 from palate.core.errors import ArtefactError, ConfigError, MissingDependency, unknown_name
 from palate.core.extensions import code_of
 from palate.core.search import LEARNING_RATE, Choice, Range, Space
+from palate.core.sources import place_of
 from palate.measure.metrics import METRICS
-from palate.models import MODELS, Recommender
+from palate.models import MODELS, Model, Recommender
 from palate.recipe import recipe_for, resolve
 from palate.study.data_plan import DataPlan
 
@@ -96,6 +98,7 @@ def search_for(
     if issubclass(kind, Recommender):
         whole = {"learning_rate": LEARNING_RATE, **whole}
     known = {**training.model_dump(), **config.model_dump()}
+    _check_space(chosen.model, kind, whole, known)
     kept = {name: known[name] for name, values in whole.items() if name not in pinned and not values.holds(known[name])}
     space = {name: values for name, values in whole.items() if name not in pinned and name not in kept}
     if not space:
@@ -104,6 +107,22 @@ def search_for(
             do=f"leave one of these open: {', '.join(whole)}" if whole else "train it as it is",
         )
     return Search(chosen.model, preset or chosen.preset, start, space, kept, data, metric, seed)
+
+
+def _check_space(model: str, kind: type[Model], space: Space, known: Mapping[str, Any]) -> None:
+    """Refuse a space of settings that do not exist, or of values that they do not take."""
+    for name, values in space.items():
+        if name not in known:
+            what = f"what tuning tries of {model} is an {unknown_name('setting', name, known)}"
+            raise ConfigError(what, where=place_of(kind), do=f"valid settings: {', '.join(known)}")
+        if isinstance(values, Range) and not (0 if values.log else -math.inf) < values.low <= values.high:
+            what = f"the range of '{name}' goes from {values.low:g} to {values.high:g}"
+            raise ConfigError(what, where=place_of(kind), do="give the lower end first; on a logarithmic scale above 0")
+        if isinstance(values, Range) and not values.whole and type(known[name]) is int:
+            what = f"'{name}' takes whole numbers, and its range has others"
+            raise ConfigError(
+                what, where=place_of(kind), do=f"write Range({values.low:g}, {values.high:g}, whole=True)"
+            )
 
 
 def require_optuna() -> Any:

@@ -29,6 +29,7 @@ from palate.models import MODELS, Classical, Model, Recommender
 from palate.models.classical.indexorder import IndexOrder
 from palate.train.batches import PairBatches
 from palate.train.fitting import build, fit_at_once
+from palate.train.restoring import filled
 from palate.train.warmstart import Side, sides_of
 
 # Of the largest score, in single precision: sums in another order differ in their last bits.
@@ -168,7 +169,7 @@ def _restored(run: Run, inputs: ModelInputs, state: dict[str, Tensor] | None) ->
     if isinstance(model, Classical):
         fit_at_once(model, run.recipe.seed)
     elif state is not None:
-        model.load_state_dict(state)
+        filled(model, state, run.folder)
     return model.eval()
 
 

@@ -19,18 +19,20 @@ import torch
 from pydantic import Field
 
 from palate.core.config import Config
-from palate.core.errors import ConfigError, TrainingError, unknown_name
+from palate.core.errors import ConfigError, unknown_name
 from palate.core.seeds import derive_seed
 from palate.dataset.dataset import Dataset
 from palate.dataset.inputs import ModelInputs
 from palate.graph.rows import Rows
 from palate.measure.evaluation import evaluate, of_some
 from palate.measure.metrics import METRICS
-from palate.models.base import Classical, Embeddings, Model, Recommender, Scorer
+from palate.models.base import Classical, Model, Recommender
+from palate.models.layers import NoFeatures, unasked_features
 from palate.optimise.loop import Loop
 from palate.optimise.profile import Profile
 from palate.optimise.settings import LoopConfig
 from palate.train.batches import PairBatches
+from palate.train.scorers import scorer_of
 from palate.train.warmstart import WarmStart
 
 
@@ -86,7 +88,12 @@ def build(kind: type[Model], config: Config, inputs: ModelInputs, seed: int, pre
     """A model with seeded initial parameters, its graphs and tables made in the precision it will have."""
     with made_in(precision), torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive_seed(seed, "parameters"))
-        return kind(config, inputs)
+        try:
+            return kind(config, inputs)
+        except NoFeatures:
+            if kind.modal:
+                raise
+            raise unasked_features(kind) from None
 
 
 def fit_at_once(model: Classical, seed: int) -> None:
@@ -138,7 +145,7 @@ def fit_model(
     validations = 0
 
     def measure(positives: Rows) -> dict[str, float]:
-        scorer = _checked(model.scorer(), inputs)
+        scorer = scorer_of(model, inputs)
         return evaluate(scorer, positives, hidden, seed=seed, title=title).means() if positives.size else {}
 
     def validate() -> dict[str, float]:
@@ -187,17 +194,6 @@ def fit_model(
     # What the process held before is the data and, after other runs, what their memory was not given back of.
     facts["peak_memory_rise_mb"] = round(peak - held)
     return Fitted(model, measure(held_out), facts)
-
-
-def _checked(scorer: Scorer, inputs: ModelInputs) -> Scorer:
-    users = len(scorer.user) if isinstance(scorer, Embeddings) else inputs.users
-    if (users, scorer.items) != (inputs.users, inputs.items):
-        raise TrainingError(
-            f"the model scores {scorer.items:,} items for {users:,} users; there are {inputs.items:,} and "
-            f"{inputs.users:,}",
-            do="give vectors of all users first, then of all items",
-        )
-    return scorer
 
 
 def _identity(
