@@ -71,10 +71,16 @@ def test_the_same_class_defined_again_replaces_the_earlier_one() -> None:
     assert registry["mine"] is second
 
 
-@pytest.mark.parametrize("name", ["../../esc", "a/b", "a b", "a.b", "mine.yaml", "", "-x", "x" * 61, "a\n"])
+@pytest.mark.parametrize("name", ["../../esc", "a/b", "a b", "mine.yaml", "own.v2.yml", "", "-x", "x" * 61, "a\n"])
 def test_a_name_is_one_word(name: str) -> None:
     with pytest.raises(ConfigError, match="cannot be the name of a model"):
         Registry[object]("model").register(name)("an entry")
+
+
+def test_a_name_may_have_a_version() -> None:
+    registry: Registry[object] = Registry("model")
+    registry.register("own.v2")("an entry")
+    assert registry["own.v2"] == "an entry"
 
 
 def test_without_its_parentheses_the_decorator_says_so() -> None:

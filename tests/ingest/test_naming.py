@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 
 import pytest
@@ -35,8 +36,13 @@ def test_a_name_may_be_for_one_file() -> None:
     assert found == ColumnNames(item_id="song", items=ItemNames(item_id="id"))
     assert found.of("items") == {"item_id": "id"}
     assert found.of("interactions") == {"item_id": "song"}
-    for wrong, meant in (("item.item_id=id", "'items'"), ("items.itemid=id", "'item_id'")):
-        with pytest.raises(ConfigError, match=f"did you mean {meant}"):
+    for wrong, meant in (
+        ("item.item_id=id", "did you mean 'items'?"),
+        ("items.itemid=id", "did you mean 'item_id'?"),
+        ("interactions=No", "'interactions' is a file, not a column"),
+        ("user_id=uid,interactions=No,interactions.item_id=No", "'interactions' is a file, not a column"),
+    ):
+        with pytest.raises(ConfigError, match=re.escape(meant)):
             read_columns([wrong])
 
 

@@ -74,6 +74,13 @@ def test_real_titles_over_several_lines_stay_whole(tmp_path: Path, separator: st
     assert report.problems == []
 
 
+def test_tabs_within_a_quoted_text_of_several_lines_leave_the_other_quotes_alone(tmp_path: Path) -> None:
+    rows = [f'"u{row}"\t"i{row}"\t"fine"\n' for row in range(5)]
+    text = "user_id\titem_id\twords\n" + "".join(rows) + '"u1"\t"i8"\t"first\nx\ty\tz\nlast"\n'
+    table, _ = read(tmp_path / "log.tsv", text)
+    assert [row[0] for row in cells(table)] == ["u0", "u1", "u2", "u3", "u4", "u1"]
+
+
 def test_where_a_comma_needs_quotes_rows_that_others_swallow_are_said(tmp_path: Path) -> None:
     rows = [*SWALLOWING, ("6", "f", '"one, or two"')]
     table, report = read(tmp_path / "a.csv", "\n".join(",".join(row) for row in rows))

@@ -99,6 +99,14 @@ def unified(*cells: object) -> tuple[list[int | None], list[str]]:
     return times.to_list(), units
 
 
+def test_decimal_times_are_those_of_fractions() -> None:
+    for type_ in (pl.Float64, pl.Decimal(20, 2)):
+        large = parse_times(pl.Series([1_700_000_000.75, 1_700_000_001.0]).cast(type_))
+        assert large.values.to_list() == [1_700_000_000, 1_700_000_001]
+        assert large.said == ("fractions of a second are cut off",)
+        assert parse_times(pl.Series([0.25, 0.75]).cast(type_)).bad.to_list() == [True, True]
+
+
 def test_times_of_several_units_become_those_of_the_finest() -> None:
     """A log that was joined of two: milliseconds, and ISO 8601, which is read as seconds."""
     times, units = unified(" 1760000000000", "2026-01-01T00:00:00Z", "", "1760000001 ")

@@ -45,6 +45,11 @@ def test_a_comparison_has_its_table_and_goes_on(data: Dataset, tmp_path: Path) -
     again = compare(["popularity", str(recipe)], data, seeds=2, out=tmp_path / "c", quiet=True)
     assert again.table().equals(found.table())
     assert (seeds[0] / "run" / "model.safetensors").stat().st_mtime_ns == before
+    with pytest.raises(ConfigError, match="nothing to compare"):
+        compare([], data, out=tmp_path / "none")
+    assert data.catalogue.folder is not None
+    one = compare("popularity", data.catalogue.folder, seeds=1, out=tmp_path / "one", quiet=True)
+    assert one.table()["model"].to_list() == ["popularity"]
     with pytest.raises(ConfigError, match="no metric 'recal@20'"):
         found.table("recal@20")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -9,12 +10,12 @@ import pytest
 import torch
 
 import worlds
-from palate.core.artefact import read_json, read_tensors
+from palate.core.artefact import read_json, read_tensors, write_json
 from palate.core.errors import ArtefactError, ConfigError
 from palate.core.extensions import VARIABLE, import_files
 from palate.experiment import fit
 from palate.models import MODELS
-from palate.study.compare import FAILED, compare
+from palate.study.compare import FAILED, PLAN, compare
 from palate.study.data_plan import DataPlan
 from palate.study.trials import search_for
 from palate.study.tune import tune
@@ -92,6 +93,24 @@ def test_a_comparison_does_not_mix_a_model_with_what_it_was_before(
         compare(names, plan, tmp_path / "c", seeds=2, quiet=True)
     author.writes(OWN.read_text())
     assert compare(names, plan, tmp_path / "c", seeds=2, quiet=True) == {}
+
+
+def test_what_was_begun_before_the_code_was_noted_goes_on(author: Author, plan: DataPlan, tmp_path: Path) -> None:
+    names, settings = ["popularity", recipes(tmp_path)], {"epochs": 1, "batch_size": 64}
+    author.writes(OWN.read_text())
+    compare(names, plan, tmp_path / "c", seeds=1, quiet=True)
+    stored = read_json(tmp_path / "c" / PLAN)
+    for entry in stored["resolved"].values():
+        del entry["code"]
+    write_json(tmp_path / "c" / PLAN, stored)
+    assert compare(names, plan, tmp_path / "c", seeds=1, quiet=True) == {}
+    search = search_for("own", plan, settings=settings)
+    now = search.identity("print")
+    before = {key: value for key, value in json.loads(now).items() if key != "code"}
+    assert now != json.dumps(before, sort_keys=True)
+    assert search.is_of(now, "print")
+    assert search.is_of(json.dumps(before, sort_keys=True), "print")
+    assert not search.is_of(json.dumps(before | {"code": "other"}, sort_keys=True), "print")
 
 
 def test_a_search_does_not_go_on_with_other_code(author: Author, plan: DataPlan, tmp_path: Path) -> None:

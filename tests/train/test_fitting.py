@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import signal
 import threading
 from collections.abc import Iterator
@@ -22,7 +24,7 @@ from palate.ingest.catalogue import Catalogue
 from palate.measure.evaluation import evaluate, of_some
 from palate.models.base import Batch
 from palate.train.batches import PairBatches
-from palate.train.fitting import Fitted, TrainConfig, build, fit_model
+from palate.train.fitting import Fitted, TrainConfig, _identity, build, fit_model
 
 SEEDS = (0, 1, 2)
 TINY = worlds.dataset(split="random")
@@ -177,6 +179,16 @@ def test_a_checkpoint_is_that_of_all_settings_and_of_the_data(
     with pytest.raises(ArtefactError, match="other settings or other data"):
         train(**change)
     assert train().facts["epochs"] == 4
+
+
+def test_a_checkpoint_of_before_validation_users_is_one_of_all_users() -> None:
+    kind, config, training = resolve("bpr")
+    identity = _identity(kind, config, TINY, training, 0, None)
+    facts = [kind.__name__, config.model_dump(), training.model_dump(), TINY.fingerprint, 0]
+    assert facts[2].pop("validation_users") is None
+    assert identity == hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+    some = training.override({"validation_users": 20})
+    assert _identity(kind, config, TINY, some, 0, None) != identity
 
 
 def test_an_unknown_validation_metric_is_named_with_the_valid_ones() -> None:

@@ -16,7 +16,7 @@ T = TypeVar("T")
 # What the decorator is put on keeps its own, narrower type.
 Entry = TypeVar("Entry")
 # Names become folders, labels and options.
-NAME = re.compile(r"\w[\w-]{0,59}")
+NAME = re.compile(r"(?!.*\.ya?ml$)\w[\w.-]{0,59}")
 
 
 class Registry(Generic[T]):
@@ -48,7 +48,7 @@ class Registry(Generic[T]):
 
         def add(entry: Entry) -> Entry:
             if not NAME.fullmatch(name):
-                do = "choose up to 60 letters, digits, '_' and '-', beginning with a letter or digit"
+                do = "choose up to 60 letters, digits, '_', '-' and '.', a letter first, and no .yaml in the end"
                 raise ConfigError(f"'{name}' cannot be the name of a {self.kind}", where=place_of(entry), do=do)
             present = self._entries.get(name)
             if present is not None and not same_definition(present, entry):

@@ -9,6 +9,7 @@ from difflib import get_close_matches
 import polars as pl
 
 from palate.ingest.commands import python
+from palate.ingest.delimited import UNIT
 from palate.ingest.roles import ALIASES, LIKELY, plain, stem
 from palate.ingest.tables import Table
 
@@ -98,8 +99,14 @@ def melting(table: Table, columns: Sequence[str], user: str | None) -> str:
     name = table.file.lower()
     if name.endswith(".parquet"):
         read = f"pl.read_parquet({table.file!r})"
+    elif table.separator is None and name.endswith(".json"):
+        # One list, or lines.
+        read = f"(pl.read_json if open({table.file!r}).read(1) == '[' else pl.read_ndjson)({table.file!r})"
     elif table.separator is None:
         read = f"pl.read_ndjson({table.file!r})"
+    elif table.separator == UNIT:
+        data = f"open({table.file!r}, 'rb').read().replace(b'::', b',')"
+        read = f"pl.read_csv({data}, infer_schema_length=None)"
     else:
         read = f"pl.read_csv({table.file!r}, separator={table.separator!r}, infer_schema_length=None)"
     prefix = NUMBERED.fullmatch(columns[0])

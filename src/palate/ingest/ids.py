@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from palate.ingest.inspection import Inspection
 
 DECIMAL = r"^-?\d+\.0+$"
-WHOLE = r"^-?\d+$"
 # As spreadsheets write long numbers; a hash such as 12e5 has no sign.
 SCIENTIFIC = r"^[+-]?\d([.,]\d+)?[eE]\+\d+$"
 UNUSUAL = r"^[+-]?\d+(\.0+$|[.,]?\d*[eE]\+)"
@@ -47,7 +46,7 @@ def checked_ids(rows: Inspection, column: str) -> pl.Series:
         # One search for what hardly any ids are, before each of them is looked at.
         if cells.values.str.contains(UNUSUAL).any():
             _note_rounded(rows, column, cells.values)
-            return _whole(rows, column, cells.values)
+            _note_decimal(rows, column, cells.values)
     if (raw.dtype.is_float() or raw.dtype.is_decimal()) and cells.values.null_count() < len(raw):
         rows.report.add("note", rows.table.file, "decimal ids were read as whole numbers", column=column)
     return cells.values
@@ -73,21 +72,13 @@ def _note_rounded(rows: Inspection, column: str, ids: pl.Series) -> None:
     )
 
 
-def _whole(rows: Inspection, column: str, ids: pl.Series) -> pl.Series:
-    """Ids without their '.0' where all are whole numbers and some are written so: a column with empty cells was."""
+def _note_decimal(rows: Inspection, column: str, ids: pl.Series) -> None:
+    # Without their '.0' they would miss those of another file, of a bundle, or beside features, that have it.
     decimal = ids.str.contains(DECIMAL).fill_null(False)
-    if not decimal.any():
-        return ids
-    if (decimal | ids.str.contains(WHOLE)).all():
-        example = ids.filter(decimal)[0]
-        what = f"all ids are whole numbers, and are read so: '{example}' is {example.split('.')[0]}"
-        rows.note(decimal, what, "", column=column, values=ids)
-        return ids.str.replace(r"\.0+$", "")
     rows.note(
         decimal,
-        "some ids look like decimals and stay as they are: '1.0' is not '1'",
+        "ids look like decimals and stay as they are: '1.0' is not '1'",
         "write them as integers, if another file does",
         column=column,
         values=ids,
     )
-    return ids

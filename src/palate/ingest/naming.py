@@ -10,6 +10,7 @@ from typing import Any
 from pydantic import ConfigDict
 
 from palate.core.config import Config, read_assignments
+from palate.core.errors import ConfigError, unknown_name
 
 OPTION = "--columns"
 
@@ -29,7 +30,7 @@ class InteractionNames(_Names):
     rating: str | None = None
     """Interactions: how much it was liked; a plain number."""
     timestamp: str | None = None
-    """Interactions: when; whole seconds since 1970, or ISO 8601."""
+    """Interactions: when; numbers, as seconds since 1970 or finer, or dates."""
     event: str | None = None
     """Interactions: what was done, such as view or buy."""
     split: str | None = None
@@ -87,6 +88,9 @@ class ColumnNames(KnowledgeNames, ItemNames, InteractionNames):
         return {**_given(self), **self.own(table)}
 
 
+TABLES: dict[str, type[_Names]] = {"interactions": InteractionNames, "items": ItemNames, "knowledge": KnowledgeNames}
+
+
 def _given(names: _Names) -> dict[str, str]:
     return {key: value for key, value in names.model_dump().items() if isinstance(value, str)}
 
@@ -105,11 +109,24 @@ def read_columns(given: Sequence[str]) -> ColumnNames:
     values: dict[str, Any] = {}
     for key, name in read_assignments(words, OPTION, "user_id=uid", read=_name).items():
         table, dot, column = key.partition(".")
-        if dot:
+        if dot or table in TABLES:
+            _check_own(table, column, name)
             values.setdefault(table, {})[column] = name
         else:
             values[key] = name
     return ColumnNames.parse(values, where=OPTION)
+
+
+def _check_own(table: str, column: str, name: str) -> None:
+    """Refuse a name for one file alone where there is no such file, or it has no such column."""
+    if table not in TABLES:
+        do = f"say {', '.join(f'{each}.' for each in TABLES)} or no file, for all"
+        raise ConfigError(unknown_name("file", table, TABLES), where=OPTION, do=do)
+    columns = TABLES[table].model_fields
+    if column not in columns:
+        what = unknown_name("column", column, columns) if column else f"'{table}' is a file, not a column"
+        do = f"write {table}.COLUMN={name or 'NAME'}, with one of {', '.join(columns)}"
+        raise ConfigError(what, where=OPTION, do=do)
 
 
 def option(names: Mapping[str, str]) -> str:

@@ -21,10 +21,11 @@ LEAST_ENDS = 3
 def as_ordinary(data: Bytes, layout: Layout, separator: int, *, header: bool) -> tuple[Layout | None, Numbers] | None:
     """The layout with quote marks as ordinary characters, where that is how the file was written.
 
-    Between tabs the reading that gives more rows is the true one: a field over two lines that is really quoted makes
-    no line a whole row but by tabs within it. Text in quotes has commas, so there every other sign must agree: three
-    columns or more, a field over four lines or more, no line that only quotes explain, and no blank after a comma in
-    the lines that were swallowed.
+    Between tabs the reading that gives more rows, and no more broken ones, is the true one: a field over two lines that
+    is really quoted makes no line a whole row but by tabs within it.
+
+    Text in quotes has commas, so there every other sign must agree: three columns or more, a field over four lines
+    or more, no line that only quotes explain, and no blank after a comma in the lines that were swallowed.
 
     Args:
         data: the bytes of the file.
@@ -46,7 +47,9 @@ def as_ordinary(data: Bytes, layout: Layout, separator: int, *, header: bool) ->
     if not between_tabs and _may_be_text(data, layout, separator):
         return None
     records = np.unique(layout.inner if len(layout.inner) else layout.ragged)
-    needed = not between_tabs and len(plain.ragged) > len(layout.ragged)
+    # Where quotes leave rows that are broken anyway, tabs within them are what they do not explain.
+    broken = between_tabs and len(layout.ragged) > 0
+    needed = not broken and len(plain.ragged) > len(layout.ragged)
     return None if needed else plain, layout.lines_of_records(records)
 
 

@@ -50,7 +50,8 @@ def parse_times(column: pl.Series) -> Times:
         values = seconds(raw.cast(pl.Datetime("us")) if raw.dtype == pl.Date else raw)
         dates = ~dates
     elif raw.dtype.is_numeric() or raw.dtype == pl.String:
-        values = raw.cast(pl.Int64, strict=False) if not raw.dtype.is_float() else raw.clear(len(raw)).cast(pl.Int64)
+        fractions = raw.dtype.is_float() or raw.dtype.is_decimal()
+        values = raw.clear(len(raw)).cast(pl.Int64) if fractions else raw.cast(pl.Int64, strict=False)
         left = (values.is_null() & ~empty).arg_true()
         if len(left):
             numbers, cut = _floored(raw.gather(left).cast(pl.Float64, strict=False))

@@ -13,6 +13,7 @@ import polars as pl
 from palate.core.errors import ConfigError, MissingDependency
 from palate.core.places import file_name
 from palate.dataset.dataset import Dataset
+from palate.experiment import load
 from palate.models import MODELS
 from palate.recipe import RecipeFile, recipe_for
 from palate.study import compare as comparing
@@ -86,8 +87,8 @@ class Tuned:
 
 
 def compare(
-    models: Sequence[str] | None,
-    data: Dataset,
+    models: str | Sequence[str] | None,
+    data: Dataset | Path | str,
     *,
     seeds: int = 5,
     trials: int = 0,
@@ -101,7 +102,7 @@ def compare(
 
     Args:
         models: names or recipe files; None: every model.
-        data: of a stored catalogue, see `palate.load`.
+        data: of a stored catalogue, see `palate.load`; or its folder, with the split that the data suggest.
         seeds: trainings of each model, with seeds 0, 1, ….
         trials: validation trials of tuning for each model first; 0: settings as they are.
         knock_out: train again with each modality absent, as noise, and shuffled.
@@ -115,10 +116,14 @@ def compare(
         ArtefactError: when `out` holds another comparison.
         Interrupted: on Ctrl-C; what was finished is kept.
     """
+    data = data if isinstance(data, Dataset) else load(data)
+    names = list(MODELS) if models is None else [models] if isinstance(models, str) else list(models)
+    if not names:
+        raise ConfigError("there is nothing to compare", do="name models or recipe files, or give None for all models")
     plan = plan_of(data)
     folder = Path(out or Path("comparisons") / f"{file_name(data.catalogue.name)}-{data.settings.split}")
     failed = comparing.compare(
-        list(MODELS) if models is None else models,
+        names,
         plan,
         folder,
         seeds=seeds,
@@ -136,7 +141,7 @@ def compare(
 
 def tune(
     model: str,
-    data: Dataset,
+    data: Dataset | Path | str,
     *,
     trials: int = 20,
     timeout: float | None = None,
@@ -152,7 +157,7 @@ def tune(
 
     Args:
         model: a name or a recipe file.
-        data: of a stored catalogue, see `palate.load`.
+        data: as in `compare`.
         trials: in all, those of earlier calls included.
         timeout: seconds after which no new trial starts.
         jobs: processes.
@@ -167,6 +172,7 @@ def tune(
         ArtefactError: when `out` holds another search.
         Interrupted: on Ctrl-C; what was finished is kept.
     """
+    data = data if isinstance(data, Dataset) else load(data)
     search = search_for(model, plan_of(data), preset=preset, settings=settings, metric=metric, seed=seed)
     folder = Path(out or Path("tuning") / f"{recipe_for(model).model}-{file_name(data.catalogue.name)}")
     return Tuned(folder, tuning.tune(search, folder, trials=trials, timeout=timeout, jobs=jobs, quiet=quiet))

@@ -60,7 +60,13 @@ class Search:
         Args:
             fingerprint: of the data set, as the model sees it.
         """
-        code = code_of(MODELS[self.model])
+        return self._identity(fingerprint, code_of(MODELS[self.model]))
+
+    def is_of(self, identity: str, fingerprint: str) -> bool:
+        """Whether trials of that identity are of this search; those of before there was the code in it are, too."""
+        return identity in (self.identity(fingerprint), self._identity(fingerprint, None))
+
+    def _identity(self, fingerprint: str, code: str | None) -> str:
         own = {} if code is None else {"code": code}
         return json.dumps({**asdict(self), "data": fingerprint, **own}, sort_keys=True, default=str)
 
@@ -183,7 +189,7 @@ def open_study(out: Path, search: Search, fingerprint: str) -> optuna.Study:
     library = require_optuna()
     identity = search.identity(fingerprint)
     study = _study(library, out)
-    if study.user_attrs.get("identity", identity) != identity:
+    if not search.is_of(study.user_attrs.get("identity", identity), fingerprint):
         if counted(study):
             raise ArtefactError(
                 "another search is here: its model (or that model's code), settings, space, data or seed differ",

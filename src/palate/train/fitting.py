@@ -204,7 +204,9 @@ def _identity(
     seed: int,
     warm_start: WarmStart | None,
 ) -> str:
-    facts = [kind.__name__, config.model_dump(), settings.model_dump(), dataset.fingerprint, seed]
+    # A checkpoint of before there was this setting is one of all users.
+    chosen = settings.model_dump(exclude={"validation_users"} if settings.validation_users is None else None)
+    facts = [kind.__name__, config.model_dump(), chosen, dataset.fingerprint, seed]
     facts += [] if warm_start is None else [warm_start.digest]
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
