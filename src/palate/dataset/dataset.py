@@ -19,7 +19,7 @@ from palate.core.seeds import numpy_generator
 from palate.dataset.imputation import Filling, choices, impute
 from palate.dataset.inputs import ModelInputs, SourceNumbers
 from palate.dataset.labels import check_ratings, holds, labels, resolve
-from palate.dataset.notes import split_notes
+from palate.dataset.notes import BY_USER_AND_TIME, split_notes
 from palate.dataset.settings import Imputation, SplitConfig
 from palate.dataset.splits import PARTS, TRAIN, Part, split_rows, thin_rows, tied_share
 from palate.dataset.vocabulary import Vocabulary, codes
@@ -138,7 +138,8 @@ class Dataset:
         )
         stays = thin_rows(part, settings.thin, seed=settings.seed)
         positive, disliked = labels(settings, table)
-        tied = 0.0 if timestamps is None else tied_share(pl.Series(user), table["timestamp"])
+        by_time = timestamps is not None and settings.split in BY_USER_AND_TIME
+        tied = tied_share(pl.Series(user), table["timestamp"]) if by_time else 0.0
 
         users, user_row = Vocabulary.permuted("user", sorted_users, settings.seed)
         items, item_row = Vocabulary.permuted("item", sorted_items, settings.seed)

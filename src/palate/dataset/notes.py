@@ -29,7 +29,7 @@ def split_notes(
         part: of each row.
         positives: part → U rows of positive items.
         disliked: which rows are dislikes, or None where nothing can be one.
-        tied: share of the rows whose time another row of the same user has too.
+        tied: share of the rows whose time another row of the same user has too, where the split goes by that.
     """
     sizes = {name: int((part == code).sum()) for name, code in PARTS.items()}
     first = f"split {settings.split}: {_listed(sizes)} interactions{_dislikes(settings, disliked)}"
@@ -37,7 +37,7 @@ def split_notes(
     liked = {name: positives[name].size for name in PARTS}
     # Where some are no positives, or the train part is thinned, models learn from these, and are measured on them.
     notes = [first if liked == sizes else f"{first}: {_listed(liked)} positives"]
-    if settings.split in BY_USER_AND_TIME and tied_text(tied):
+    if tied_text(tied):
         notes.append(tied_text(tied))
     for name, code in (("valid", VALID), ("test", TEST)):
         if not (part == code).any():

@@ -192,7 +192,10 @@ def _archive(path: Path) -> Found:
     if "xl/workbook.xml" in names:
         return "a workbook of a spreadsheet program", "save the sheet as csv there"
     more = f" and {len(names) - LINES:,} more" if len(names) > LINES else ""
-    return "a zip archive", f"unpack it: unzip {shlex.quote(str(path))} (it holds {', '.join(names[:LINES])}{more})"
+    return (
+        "a zip archive",
+        f"unpack it: python -m zipfile -e {shlex.quote(str(path))} . (it holds {', '.join(names[:LINES])}{more})",
+    )
 
 
 def _is_text(head: bytes) -> bool:
