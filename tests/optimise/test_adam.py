@@ -112,6 +112,24 @@ def test_only_the_first_gradient_of_an_own_table_is_taken_by_row(case: str) -> N
     torch.testing.assert_close(found, torch.tensor(each).float().unsqueeze(1).expand(3, 4))
 
 
+def test_a_prepared_one_takes_the_same_steps_and_knows_no_earlier_gradient() -> None:
+    ours, theirs = tables(), tables()
+    own, other = Adam(ours, 0.03, 0.1), Adam(theirs, 0.03, 0.1)
+    for parameter in ours:
+        parameter.grad = torch.ones_like(parameter)
+    own.prepare()
+    for step in range(5):
+        for parameters, optimiser in ((ours, own), (theirs, other)):
+            optimiser.zero_grad()
+            losses(parameters, step).backward()
+            optimiser.step()
+    assert all(map(torch.equal, ours, theirs))
+    for place, state in other.state.items():
+        assert all(torch.equal(state[name], own.state[place][name]) for name in state)
+    # The third never has a gradient.
+    assert not any(bool(value.any()) for value in own.state[2].values())
+
+
 def test_it_goes_on_from_its_state() -> None:
     whole, first = tables(), tables()
     optimiser, begun = Adam(whole, 0.1), Adam(first, 0.1)

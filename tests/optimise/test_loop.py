@@ -33,6 +33,15 @@ def quadratic(epochs: int, learning_rate: float, **settings: Any) -> tuple[Bowl,
     return bowl, Loop(bowl, loss, Batches(10), chosen, seed=0, quiet=True)
 
 
+def test_gradients_of_others_do_not_count_and_none_are_left() -> None:
+    (bowl, loop), (alone, other) = quadratic(3, 0.1), quadratic(3, 0.1)
+    bowl.centre.grad = torch.ones_like(bowl.centre)
+    loop.run()
+    other.run()
+    assert torch.equal(bowl.centre, alone.centre)
+    assert bowl.centre.grad is None
+
+
 def test_a_convex_loss_ends_at_its_optimum() -> None:
     bowl, loop = quadratic(600, 0.05, precision="float64")
     outcome = loop.run()

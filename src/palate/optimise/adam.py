@@ -13,7 +13,7 @@ from palate.core.gradients import Factors, RowGradients
 
 BETAS, EPSILON = (0.9, 0.999), 1e-8
 # Entries of a table that are moved at a time where its gradient has to be written out, and rows written out at once.
-BLOCK, ROWS = 1 << 20, 256
+BLOCK, ROWS = 1 << 19, 128
 
 
 class Adam:
@@ -30,7 +30,8 @@ class Adam:
     Attributes:
         by_row: gradients that are not in `.grad` but `Factors` of some rows (`row_gradients`); a step is that of the
             gradient written out.
-        state: of each parameter that has had a gradient, by its place: `step`, `exp_avg` and `exp_avg_sq`.
+        state: of each parameter that has had a gradient, or was prepared for one, by its place: `step`, `exp_avg` and
+            `exp_avg_sq`.
 
     Source: Kingma & Ba, ICLR 2015, algorithm 1.
     """
@@ -40,6 +41,13 @@ class Adam:
         self.learning_rate, self.weight_decay = learning_rate, weight_decay
         self.by_row = RowGradients(self.parameters)
         self.state: dict[int, dict[str, Tensor]] = {}
+
+    def prepare(self) -> None:
+        """Forget all gradients, and make now what the first step would: later it would lie among what steps free."""
+        self.zero_grad()
+        for place, parameter in enumerate(self.parameters):
+            if place not in self.state:
+                self.state[place] = _fresh(parameter)
 
     def zero_grad(self) -> None:
         """Forget all gradients."""
@@ -99,7 +107,7 @@ class Adam:
         edges, places = torch.searchsorted(rows, starts).tolist(), rows % size
         whole = table.new_empty(min(size, len(table)), table.shape[1])
         blocks = zip(*(part.split(size) for part in (table, state["exp_avg"], state["exp_avg_sq"])), strict=True)
-        # The rows that were last multiplied, and the first of them.
+        # The rows that were last multiplied, none yet, and the first of them.
         sent, first = whole, -ROWS
         for (here, average, squares), (begin, end) in zip(blocks, pairwise(edges), strict=True):
             block = whole[: len(here)].zero_()
@@ -107,6 +115,8 @@ class Adam:
                 if begin >= first + ROWS:
                     first = begin
                     some = left[first : first + ROWS]
+                    # The last ones are let go before the next ones are there.
+                    sent = whole
                     sent = times(some, right.T, len(some) == ROWS)
                 stop = min(end, first + ROWS)
                 block.index_add_(0, places[begin:stop], sent[begin - first : stop - first])

@@ -142,6 +142,7 @@ class Loop:
             ArtefactError: when the checkpoint is damaged or belongs to something else.
         """
         self._restore()
+        self.optimiser.prepare()
         position, settings = self.position, self.settings
         total = settings.epochs * self.batches.steps
         bar = progress("training", total, "steps", done=position.steps, quiet=self.quiet)
@@ -217,11 +218,12 @@ class Loop:
         if guard and not bool(torch.isfinite(values).all()):
             self._refuse(names, values)
         self._enter("backward")
-        self.optimiser.zero_grad()
         with row_gradients(self.optimiser.by_row):
             torch.stack(list(terms.values())).sum().backward()
         self._enter("optimiser")
         self.optimiser.step()
+        # Now, so that the next loss has their memory.
+        self.optimiser.zero_grad()
         self._enter("other")
         self.position.terms = names
         self.sums = values if self.sums is None else self.sums + values

@@ -1,4 +1,4 @@
-"""Keeps the memory that a step frees for the next one: getting it back from the system may cost half of the time."""
+"""Which freed memory goes back to the system, and which is kept because getting it back may cost half of the time."""
 
 from __future__ import annotations
 
@@ -12,6 +12,33 @@ from contextlib import contextmanager
 # them any more, and with those of its start an evaluation after training took three quarters longer.
 TRIM_THRESHOLD, MAPPING_THRESHOLD, MOST_MAPPINGS = -1, -3, -4
 AFTERWARDS = {TRIM_THRESHOLD: 1 << 26, MAPPING_THRESHOLD: 1 << 25, MOST_MAPPINGS: 65536}
+# While a model is built: from here on a block is a mapping of its own.
+LARGE = 1 << 24
+
+
+def _library() -> ctypes.CDLL | None:
+    """The C library, where it has what is set here."""
+    library = ctypes.CDLL(None) if sys.platform == "linux" else None
+    return library if hasattr(library, "mallopt") else None
+
+
+@contextmanager
+def returned_memory() -> Generator[None, None, None]:
+    """Within it, what is freed of large blocks goes back at once, and leaves no gaps between small ones that stay.
+
+    The C library of Linux raises its threshold to the largest block that was freed, up to 32 MB: what a model's graphs
+    are made of then lies on the heap, and small tables lie between.
+    """
+    library = _library()
+    if library is None:
+        yield
+        return
+    library.mallopt(MAPPING_THRESHOLD, LARGE)
+    try:
+        yield
+    finally:
+        for option, value in AFTERWARDS.items():
+            library.mallopt(option, value)
 
 
 @contextmanager
@@ -22,8 +49,8 @@ def kept_memory() -> Generator[None, None, None]:
     126 MB then spends nearly half of its time on 32,000 page faults. Before, and afterwards, all that is free goes
     back; other C libraries are left as they are.
     """
-    library = ctypes.CDLL(None) if sys.platform == "linux" else None
-    if library is None or not hasattr(library, "mallopt"):
+    library = _library()
+    if library is None:
         yield
         return
     # What set-up has freed lies in pieces too small for large tables, which would come on top of it.

@@ -29,6 +29,7 @@ from palate.measure.metrics import METRICS
 from palate.models.base import Classical, Model, Recommender
 from palate.models.layers import NoFeatures, unasked_features
 from palate.optimise.loop import Loop
+from palate.optimise.memory import returned_memory
 from palate.optimise.profile import Profile
 from palate.optimise.settings import LoopConfig
 from palate.train.batches import PairBatches
@@ -86,7 +87,7 @@ def made_in(precision: str) -> Generator[None]:
 
 def build(kind: type[Model], config: Config, inputs: ModelInputs, seed: int, precision: str) -> Model:
     """A model with seeded initial parameters, its graphs and tables made in the precision it will have."""
-    with made_in(precision), torch.random.fork_rng(devices=[]):
+    with made_in(precision), torch.random.fork_rng(devices=[]), returned_memory():
         torch.manual_seed(derive_seed(seed, "parameters"))
         try:
             return kind(config, inputs)
