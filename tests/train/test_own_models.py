@@ -220,6 +220,11 @@ def test_a_model_that_forgot_to_ask_for_features_is_told(monkeypatch: pytest.Mon
     with pytest.raises(ConfigError, match="its class says modal = False") as caught:
         fit("vbpr", worlds.dataset(split="random"), settings=SMALL, quiet=True)
     assert "modal = True" in caught.value.do
+    for look in (dict, list, bool, len, lambda given: given.get("text"), lambda given: [*given.items()]):
+        made = {"__init__": lambda self, config, inputs, look=look: look(inputs.features)}
+        hopeful = type("Hopeful", (MODELS["own"],), made)
+        with pytest.raises(ConfigError, match="Hopeful looks at features"):
+            build(hopeful, hopeful.Config(), world().inputs(), 0, "float32")
     monkeypatch.setattr(MODELS["vbpr"], "modal", True)
     with pytest.raises(ConfigError, match="this data set has none"):
         fit("vbpr", world(), settings=SMALL, quiet=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
 
 
@@ -32,3 +33,20 @@ def beside(file: str, addition: str = "", suffix: str | None = None) -> str:
     name = Path(file).name
     path = Path(name[:-3] if name.lower().endswith(".gz") else name)
     return f"{path.stem}{addition}{path.suffix if suffix is None else suffix}"
+
+
+def joined(files: Sequence[Path], *, headed: bool) -> str:
+    """A command that makes one file of text files of one kind.
+
+    Args:
+        files: with the same suffix, all of one folder.
+        headed: each begins with the same line of column names, which then stands in the result once.
+    """
+    folder, first = files[0].parent, files[0]
+    packed = first.name.lower().endswith(".gz")
+    ends = "".join(first.suffixes[-2:] if packed else first.suffixes[-1:])
+    every, kind = f"{shlex.quote(str(folder))}/*{ends}", ends[: -len(".gz")] if packed else ends
+    # awk ends the last line of each file where the file does not.
+    once = "awk 'NR == 1 {names = $0} NR == 1 || $0 != names'" if headed else "awk 1"
+    lines = f'for file in {every}; do gunzip -c "$file" | awk 1; done | {once}' if packed else f"{once} {every}"
+    return f"{lines} > {shlex.quote(str(folder.with_name(f'{folder.resolve().name}-all{kind}')))}"

@@ -23,7 +23,7 @@ from palate.ingest.headless import refuse_unknown
 from palate.ingest.importing import build_catalogue, cut, import_tables
 from palate.ingest.naming import ColumnNames
 from palate.ingest.report import Report
-from palate.ingest.tables import parts_of, read_table
+from palate.ingest.tables import in_folder, parts_of, read_table
 
 INTER = ".inter"
 PARTS = ("train", "valid", "test")
@@ -174,9 +174,9 @@ def import_folder(
     weights = None if events is None else check_events(events)
     report = Report()
     names = columns or ColumnNames()
-    stem, logs = _logs(folder, report)
-    beside = {suffix: folder / f"{stem}{suffix}" for suffix in (".item", ".kg", ".link")}
     headless = refuse_unknown(no_header)
+    stem, logs = _logs(folder, report, header="interactions" not in headless)
+    beside = {suffix: folder / f"{stem}{suffix}" for suffix in (".item", ".kg", ".link")}
     headed = {suffix: name not in headless for suffix, name in ((".item", "items"), (".kg", "knowledge"))}
     tables = {
         suffix: read_table(path, report, header=headed.get(suffix, True)) if path.is_file() else None
@@ -207,7 +207,7 @@ def import_folder(
     return Imported(cut(catalogue, min_user, min_item, str(folder), report), report, features)
 
 
-def _logs(folder: Path, report: Report) -> tuple[str, dict[str, Path]]:
+def _logs(folder: Path, report: Report, *, header: bool) -> tuple[str, dict[str, Path]]:
     """The name of the data, and their files of interactions by split; an undivided one has the split ""."""
     found = sorted(path for path in folder.glob(f"*{INTER}") if path.is_file() and not path.name.startswith("."))
     parts: dict[str, dict[str, Path]] = {}
@@ -225,7 +225,8 @@ def _logs(folder: Path, report: Report) -> tuple[str, dict[str, Path]]:
         str(folder),
         f"one NAME{INTER} is needed, or NAME.train{INTER} with NAME.valid{INTER} or NAME.test{INTER}; "
         f"here {'are ' + shown if found else 'is none'}",
-        do="name one file of interactions instead of the folder, or move the others away",
+        do=("" if found else in_folder(folder, header=header))
+        or "name one file of interactions instead of the folder, or move the others away",
     )
     return "", {}
 

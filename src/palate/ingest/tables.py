@@ -17,6 +17,7 @@ import numpy as np
 import polars as pl
 
 from palate.ingest.arrays import BrokenList, as_lines
+from palate.ingest.commands import joined
 from palate.ingest.delimited import NO_ROWS as NO_LINES
 from palate.ingest.delimited import first_line, read_delimited
 from palate.ingest.encodings import is_text
@@ -117,7 +118,7 @@ def read_table(path: Path, report: Report, *, header: bool = True) -> Table | No
             return _read_parquet(path, report, parts)
         if not path.is_file():
             what = "there is no such file" if not path.exists() else "this is a folder or device, not a file"
-            report.add("fatal", file, what, do="check the path")
+            report.add("fatal", file, what, do=in_folder(path, header=header) or "check the path")
             return None
         suffix = next((suffix for suffix in SUFFIXES if name.endswith(suffix)), None)
         if suffix is None:
@@ -155,6 +156,23 @@ def parts_of(path: Path) -> list[Path]:
         return []
     # Names that begin so hold what the writer says of its parts.
     return sorted(part for part in path.glob("*.parquet") if part.is_file() and not part.name.startswith((".", "_")))
+
+
+def in_folder(path: Path, *, header: bool) -> str:
+    """What to do where a folder of text files is named in place of a file; empty where it is none."""
+    kinds: dict[str, list[Path]] = {}
+    for file in sorted(path.iterdir()) if path.is_dir() else ():
+        suffix = next((suffix for suffix in SUFFIXES if file.name.lower().endswith(suffix)), None)
+        if suffix is not None and file.is_file() and not file.name.startswith((".", "_")):
+            kinds.setdefault(suffix, []).append(file)
+    if not kinds:
+        return ""
+    suffix, files = max(kinds.items(), key=lambda kind: len(kind[1]))
+    kind = suffix.removesuffix(".gz")
+    if len(files) == 1 or kind == ".json":
+        return f"name a file in it, such as {files[0]}"
+    headed = header and kind not in OBJECTS
+    return f"if its {len(files):,} files are one table in parts, join them first: {joined(files, headed=headed)}"
 
 
 def read_text(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from typing import NoReturn
 
 import numpy as np
 import torch
@@ -88,24 +89,33 @@ def node_table(count: int, width: int) -> nn.Parameter:
     return nn.Parameter(nn.init.xavier_uniform_(torch.empty(count, width)))
 
 
-class NoFeatures(ConfigError):
-    """A model is given no item features, and wants some."""
-
-
 def require_features(model: str, features: dict[str, Features]) -> None:
     """Refuse a catalogue without item features.
 
     Raises:
-        NoFeatures: when there is no modality.
+        ConfigError: when there is no modality.
     """
     if not features:
-        raise NoFeatures(
+        raise ConfigError(
             f"{model} needs at least one modality and this data set has none",
             do="encode the catalogue first (palate encode CAT), or train lightgcn, which needs none",
         )
 
 
-def unasked_features(kind: type) -> ConfigError:
-    """Of a class that wants features, and does not say so."""
-    what = f"{kind.__name__} needs at least one modality, and its class says modal = False, so that it is given none"
-    return ConfigError(what, where=place_of(kind), do="write modal = True in the class")
+class UnaskedFeatures(dict[str, Features]):
+    """What a class that says modal = False finds for features: whoever looks is told, and does not train without them.
+
+    Args:
+        kind: the class.
+    """
+
+    def __init__(self, kind: type) -> None:
+        super().__init__()
+        self._kind = kind
+
+    def _refuse(self, *_: object) -> NoReturn:
+        kind = self._kind
+        what = f"{kind.__name__} looks at features, and its class says modal = False, so that it is given none"
+        raise ConfigError(what, where=place_of(kind), do="write modal = True in the class")
+
+    __getitem__ = __contains__ = __iter__ = __len__ = get = keys = values = items = _refuse  # pyright: ignore

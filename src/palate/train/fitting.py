@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Generator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,7 @@ from palate.graph.rows import Rows
 from palate.measure.evaluation import evaluate, of_some
 from palate.measure.metrics import METRICS
 from palate.models.base import Classical, Model, Recommender
-from palate.models.layers import NoFeatures, unasked_features
+from palate.models.layers import UnaskedFeatures
 from palate.optimise.loop import Loop
 from palate.optimise.memory import returned_memory
 from palate.optimise.profile import Profile
@@ -89,12 +89,7 @@ def build(kind: type[Model], config: Config, inputs: ModelInputs, seed: int, pre
     """A model with seeded initial parameters, its graphs and tables made in the precision it will have."""
     with made_in(precision), torch.random.fork_rng(devices=[]), returned_memory():
         torch.manual_seed(derive_seed(seed, "parameters"))
-        try:
-            return kind(config, inputs)
-        except NoFeatures:
-            if kind.modal:
-                raise
-            raise unasked_features(kind) from None
+        return kind(config, inputs if kind.modal else replace(inputs, features=UnaskedFeatures(kind)))
 
 
 def fit_at_once(model: Classical, seed: int) -> None:
