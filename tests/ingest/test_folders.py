@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
-import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -223,37 +221,4 @@ def test_a_folder_of_parquet_parts_is_one_table(tmp_path: Path) -> None:
     assert any("2 parts" in problem.what for problem in found.report.of("note"))
     pl.DataFrame({"user": ["b"]}).write_parquet(log / "part-00002.parquet")
     with pytest.raises(DataError, match="not a readable Parquet file"):
-        import_data(log, goods)
-
-
-@pytest.mark.parametrize("kind", ["csv", "csv.gz", "tsv", "jsonl", "jsonl.gz", "headless csv"])
-def test_a_folder_of_text_parts_is_told_how_it_becomes_one_file(tmp_path: Path, kind: str) -> None:
-    folder = tmp_path / "it's a log"
-    folder.mkdir()
-    headless, suffix = kind.startswith("headless"), kind.removeprefix("headless ")
-    separator = "\t" if suffix == "tsv" else ","
-    for day, (user, item) in enumerate((("a", "x"), ("b", "x"), ("b", "y"))):
-        text = f"user_id{separator}item_id\n" * (not headless) + f"{user}{separator}{item}"
-        if suffix.startswith("jsonl"):
-            text = f'{{"user_id": "{user}", "item_id": "{item}"}}'
-        data = text.encode()
-        (folder / f"2024-01-0{day}.{suffix}").write_bytes(gzip.compress(data) if suffix.endswith("gz") else data)
-    (folder / "_SUCCESS").write_text("")
-    no_header = {"interactions"} if headless else set[str]()
-    with pytest.raises(DataError, match="3 files are one table in parts") as caught:
-        import_data(folder, no_header=no_header)
-    command = str(caught.value).split("join them first: ")[1].splitlines()[0]
-    subprocess.run(["sh", "-c", command], check=True)
-    whole = tmp_path / f"it's a log-all.{suffix.removesuffix('.gz')}"
-    names = ColumnNames(user_id="column_1", item_id="column_2") if headless else None
-    found = import_data(whole, columns=names, no_header=no_header)
-    assert found.catalogue.interactions.select("user_id", "item_id").rows() == [("a", "x"), ("b", "x"), ("b", "y")]
-
-
-def test_a_folder_in_place_of_items_names_what_is_in_it(tmp_path: Path) -> None:
-    log, goods = tmp_path / "log.csv", tmp_path / "goods"
-    log.write_text("user_id,item_id\na,x\n")
-    goods.mkdir()
-    (goods / "items.json").write_text('[{"item_id": "x"}]')
-    with pytest.raises(DataError, match=r"name a file in it, such as .*items\.json"):
         import_data(log, goods)

@@ -6,6 +6,7 @@ import json
 import math
 import signal
 import threading
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -33,12 +34,29 @@ def quadratic(epochs: int, learning_rate: float, **settings: Any) -> tuple[Bowl,
     return bowl, Loop(bowl, loss, Batches(10), chosen, seed=0, quiet=True)
 
 
-def test_gradients_of_others_do_not_count_and_none_are_left() -> None:
+def test_gradients_of_others_do_not_count() -> None:
     (bowl, loop), (alone, other) = quadratic(3, 0.1), quadratic(3, 0.1)
-    bowl.centre.grad = torch.ones_like(bowl.centre)
+    plain = loop.loss
+
+    def stray() -> dict[str, float]:
+        with torch.enable_grad():
+            bowl.centre.square().sum().backward()
+        return {"closeness": loop.position.epoch}
+
+    def loss(rows: Tensor, draws: Draws) -> Mapping[str, Tensor]:
+        stray()
+        return plain(rows, draws)
+
+    stray()
+    loop.loss, loop.validate, loop.metric = loss, stray, "closeness"
     loop.run()
     other.run()
     assert torch.equal(bowl.centre, alone.centre)
+
+
+def test_no_gradient_outlives_its_step() -> None:
+    bowl, loop = quadratic(3, 0.1)
+    loop.run()
     assert bowl.centre.grad is None
 
 

@@ -215,6 +215,8 @@ def test_two_models_that_are_built_at_once_leave_the_precision_as_it_was() -> No
     inside, begun, found = threading.Event(), threading.Event(), list[torch.dtype]()
 
     class Doubles:
+        modal = True
+
         def __init__(self, *_: object) -> None:
             inside.set()
             # The other one comes now, and has to wait.
@@ -223,6 +225,8 @@ def test_two_models_that_are_built_at_once_leave_the_precision_as_it_was() -> No
             found.append(torch.ones(1).dtype)
 
     class Singles:
+        modal = True
+
         def __init__(self, *_: object) -> None:
             found.append(torch.ones(1).dtype)
 

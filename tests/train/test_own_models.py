@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 import subprocess
@@ -20,6 +21,7 @@ from palate.core.errors import ArtefactError, ConfigError, DataError, TrainingEr
 from palate.core.extensions import VARIABLE, import_files, name_files, option_of
 from palate.core.seeds import Draws
 from palate.dataset.dataset import Dataset
+from palate.encode.features import Features
 from palate.experiment import fit, load
 from palate.ingest.catalogue import Catalogue
 from palate.models import MODELS, Batch, Embeddings
@@ -220,7 +222,12 @@ def test_a_model_that_forgot_to_ask_for_features_is_told(monkeypatch: pytest.Mon
     with pytest.raises(ConfigError, match="its class says modal = False") as caught:
         fit("vbpr", worlds.dataset(split="random"), settings=SMALL, quiet=True)
     assert "modal = True" in caught.value.do
-    for look in (dict, list, bool, len, lambda given: given.get("text"), lambda given: [*given.items()]):
+    looks: list[Callable[[dict[str, Features]], object]] = [
+        dict, list, bool, len, lambda given: given.get("text"), lambda given: [*given.items()],
+        lambda given: given | {}, lambda given: "text" in given, lambda given: given["text"], lambda given: given == {},
+        lambda given: given.copy(), lambda given: copy.deepcopy(given).keys(),
+    ]  # fmt: skip
+    for look in looks:
         made = {"__init__": lambda self, config, inputs, look=look: look(inputs.features)}
         hopeful = type("Hopeful", (MODELS["own"],), made)
         with pytest.raises(ConfigError, match="Hopeful looks at features"):

@@ -39,14 +39,19 @@ def joined(files: Sequence[Path], *, headed: bool) -> str:
     """A command that makes one file of text files of one kind.
 
     Args:
-        files: with the same suffix, all of one folder.
+        files: all that a folder has of these with this suffix, in the order of their names.
         headed: each begins with the same line of column names, which then stands in the result once.
     """
     folder, first = files[0].parent, files[0]
     packed = first.name.lower().endswith(".gz")
     ends = "".join(first.suffixes[-2:] if packed else first.suffixes[-1:])
     every, kind = f"{shlex.quote(str(folder))}/*{ends}", ends[: -len(".gz")] if packed else ends
+    name = f"{folder.resolve().name or 'log'}-all{kind}"
+    target = shlex.quote(str(folder.with_name(name) if folder.name else Path("..", name)))
     # awk ends the last line of each file where the file does not.
-    once = "awk 'NR == 1 {names = $0} NR == 1 || $0 != names'" if headed else "awk 1"
-    lines = f'for file in {every}; do gunzip -c "$file" | awk 1; done | {once}' if packed else f"{once} {every}"
-    return f"{lines} > {shlex.quote(str(folder.with_name(f'{folder.resolve().name}-all{kind}')))}"
+    if not packed:
+        return f"awk '{'FNR > 1 || NR == 1' if headed else 1}' {every} > {target}"
+    rest = f"for file in {every}; do gunzip -c -- \"$file\" | awk '{'NR > 1' if headed else 1}'; done"
+    if not headed:
+        return f"{rest} > {target}"
+    return f"{{ gunzip -c -- {shlex.quote(str(first))} | head -n 1; {rest}; }} > {target}"

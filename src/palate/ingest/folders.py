@@ -22,8 +22,9 @@ from palate.ingest.events import check_events
 from palate.ingest.headless import refuse_unknown
 from palate.ingest.importing import build_catalogue, cut, import_tables
 from palate.ingest.naming import ColumnNames
+from palate.ingest.parts import instead_of_folder, parts_of
 from palate.ingest.report import Report
-from palate.ingest.tables import in_folder, parts_of, read_table
+from palate.ingest.tables import read_table
 
 INTER = ".inter"
 PARTS = ("train", "valid", "test")
@@ -133,10 +134,15 @@ def import_data(
         return Imported(catalogue, report)
     own = {"items": items, "knowledge": knowledge, "valid": valid, "test": test}
     if given := [key for key, path in own.items() if path is not None]:
+        others = (
+            instead_of_folder(interactions, header="interactions" not in no_header) or "name a file of interactions"
+        )
         raise ConfigError(
             f"the interactions are a folder, which brings its own files; given too: {', '.join(given)}",
             where=str(interactions),
-            do="name the .inter file itself to combine it with other files",
+            do="name the .inter file itself to combine it with other files"
+            if any(interactions.glob(f"*{INTER}"))
+            else others,
         )
     return import_folder(
         interactions,
@@ -225,7 +231,7 @@ def _logs(folder: Path, report: Report, *, header: bool) -> tuple[str, dict[str,
         str(folder),
         f"one NAME{INTER} is needed, or NAME.train{INTER} with NAME.valid{INTER} or NAME.test{INTER}; "
         f"here {'are ' + shown if found else 'is none'}",
-        do=("" if found else in_folder(folder, header=header))
+        do=("" if found else instead_of_folder(folder, header=header))
         or "name one file of interactions instead of the folder, or move the others away",
     )
     return "", {}

@@ -17,24 +17,18 @@ import numpy as np
 import polars as pl
 
 from palate.ingest.arrays import BrokenList, as_lines
-from palate.ingest.commands import joined
 from palate.ingest.delimited import NO_ROWS as NO_LINES
 from palate.ingest.delimited import first_line, read_delimited
 from palate.ingest.encodings import is_text
 from palate.ingest.kinds import misnamed, not_json, unknown
 from palate.ingest.lines import BYTE_ORDER_MARK, Layout, Numbers
 from palate.ingest.objects import JOINT, Objects, read_objects
+from palate.ingest.parts import ATOMIC, DELIMITERS, OBJECTS, SUFFIXES, TEXTS, instead_of_folder, parts_of
 from palate.ingest.report import MAX_EXAMPLES, Example, Report
 
 # Names of columns in files are stripped, so that none of them can be this one.
 ROW = " row"
 
-DELIMITERS = {".csv": ",;\t|", ".tsv": "\t", ".txt": "\t,;|", ".dat": ("::", *"\t,;|")}
-OBJECTS = (".jsonl", ".ndjson", ".json")
-# RecBole's files: separated by tabs, with headers such as user_id:token, and without quoting.
-ATOMIC = (".inter", ".item", ".kg", ".link")
-TEXTS = (*DELIMITERS, *OBJECTS, *ATOMIC)
-SUFFIXES = (*TEXTS, *(f"{suffix}.gz" for suffix in TEXTS), ".parquet")
 # What is said of a table without rows: text, Parquet, JSON lines. A larger file has more than columns.
 LARGE = 1 << 20
 NO_ROWS = (NO_LINES, "there are columns and no rows", "there is no line")
@@ -118,7 +112,7 @@ def read_table(path: Path, report: Report, *, header: bool = True) -> Table | No
             return _read_parquet(path, report, parts)
         if not path.is_file():
             what = "there is no such file" if not path.exists() else "this is a folder or device, not a file"
-            report.add("fatal", file, what, do=in_folder(path, header=header) or "check the path")
+            report.add("fatal", file, what, do=instead_of_folder(path, header=header) or "check the path")
             return None
         suffix = next((suffix for suffix in SUFFIXES if name.endswith(suffix)), None)
         if suffix is None:
@@ -148,31 +142,6 @@ def read_table(path: Path, report: Report, *, header: bool = True) -> Table | No
     except (OSError, EOFError, zlib.error) as error:
         report.add("fatal", file, f"the file cannot be read: {error}", do="check its permissions, or copy it again")
         return None
-
-
-def parts_of(path: Path) -> list[Path]:
-    """The parts of a table that was written as a folder of Parquet files; none for anything else."""
-    if not path.is_dir():
-        return []
-    # Names that begin so hold what the writer says of its parts.
-    return sorted(part for part in path.glob("*.parquet") if part.is_file() and not part.name.startswith((".", "_")))
-
-
-def in_folder(path: Path, *, header: bool) -> str:
-    """What to do where a folder of text files is named in place of a file; empty where it is none."""
-    kinds: dict[str, list[Path]] = {}
-    for file in sorted(path.iterdir()) if path.is_dir() else ():
-        suffix = next((suffix for suffix in SUFFIXES if file.name.lower().endswith(suffix)), None)
-        if suffix is not None and file.is_file() and not file.name.startswith((".", "_")):
-            kinds.setdefault(suffix, []).append(file)
-    if not kinds:
-        return ""
-    suffix, files = max(kinds.items(), key=lambda kind: len(kind[1]))
-    kind = suffix.removesuffix(".gz")
-    if len(files) == 1 or kind == ".json":
-        return f"name a file in it, such as {files[0]}"
-    headed = header and kind not in OBJECTS
-    return f"if its {len(files):,} files are one table in parts, join them first: {joined(files, headed=headed)}"
 
 
 def read_text(

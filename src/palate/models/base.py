@@ -110,7 +110,7 @@ class Model(nn.Module, ABC):
         Config: its settings. `Config.official()`, where there is one, is the preset of the released code.
         title: the name people use; unset: that of the class.
         source: the paper, if there is one.
-        modal: it uses item features and wants at least one modality.
+        modal: it looks at item features. A class that does not say so is given none, and refused when it looks.
         knowledge: it reads which entities an item is linked to, where the catalogue has knowledge.
         search: settings that tuning tries, and in which range.
 

@@ -118,4 +118,8 @@ class UnaskedFeatures(dict[str, Features]):
         what = f"{kind.__name__} looks at features, and its class says modal = False, so that it is given none"
         raise ConfigError(what, where=place_of(kind), do="write modal = True in the class")
 
-    __getitem__ = __contains__ = __iter__ = __len__ = get = keys = values = items = _refuse  # pyright: ignore
+    def __reduce__(self) -> tuple[type[UnaskedFeatures], tuple[type]]:
+        return type(self), (self._kind,)
+
+    __getitem__ = __contains__ = __iter__ = __reversed__ = __len__ = __eq__ = __or__ = __ror__ = _refuse  # pyright: ignore
+    get = keys = values = items = copy = pop = setdefault = _refuse  # pyright: ignore

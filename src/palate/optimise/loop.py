@@ -218,6 +218,8 @@ class Loop:
         if guard and not bool(torch.isfinite(values).all()):
             self._refuse(names, values)
         self._enter("backward")
+        # What a loss or a validation has left there is none of this step's.
+        self.optimiser.zero_grad()
         with row_gradients(self.optimiser.by_row):
             torch.stack(list(terms.values())).sum().backward()
         self._enter("optimiser")
