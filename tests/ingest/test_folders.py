@@ -8,6 +8,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+import worlds
 from palate.core.errors import ConfigError, DataError
 from palate.encode.catalogue import take_file
 from palate.encode.store import FeatureStore
@@ -219,6 +220,17 @@ def test_a_folder_of_parquet_parts_is_one_table(tmp_path: Path) -> None:
     assert found.catalogue.media_root == str(goods)
     assert found.report.rows[str(log)] == (3, 2)
     assert any("2 parts" in problem.what for problem in found.report.of("note"))
+    for manifest in ("no json", '{"kind": "shop"}'):
+        (log / "manifest.json").write_text(manifest)
+        assert import_data(log, goods).catalogue.interactions.height == 2
     pl.DataFrame({"user": ["b"]}).write_parquet(log / "part-00002.parquet")
-    with pytest.raises(DataError, match="not a readable Parquet file"):
+    with pytest.raises(DataError, match="where the parts are different tables, name one of them"):
         import_data(log, goods)
+
+
+def test_a_catalogue_in_place_of_a_log_is_told_apart_from_parts(tmp_path: Path) -> None:
+    worlds.catalogue().save(tmp_path / "cat")
+    with pytest.raises(
+        DataError, match=r"a catalogue, and no table\n    do: name it where one is asked for \(--data\)"
+    ):
+        import_data(tmp_path / "cat")

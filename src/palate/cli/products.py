@@ -94,7 +94,7 @@ def refresh(
     """
     from palate.core.errors import ConfigError
     from palate.core.lock import changing
-    from palate.ingest.parts import instead_of_folder, parts_of
+    from palate.ingest.parts import instead_of_folder
     from palate.recommend.bundle import Bundle, refuse_stranger
     from palate.recommend.growing import grow_from
     from palate.recommend.refresh import refresh as run_refresh
@@ -102,7 +102,7 @@ def refresh(
     refuse_stranger(out, replace=replace)
     if interactions is None and items is None:
         raise ConfigError("there is nothing to take in", do="name events with --interactions, a catalogue with --items")
-    if interactions is not None and interactions.is_dir() and not parts_of(interactions):
+    if interactions is not None and interactions.is_dir():
         do = instead_of_folder(interactions, header="interactions" not in (no_header or ()))
         raise ConfigError("new events are one file, and this is a folder", where=str(interactions), do=do)
     # What another refresh or a forgetting writes there meanwhile would be lost, or come back.

@@ -16,6 +16,8 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
+from palate.core.artefact import kind_of
+from palate.core.errors import ArtefactError
 from palate.ingest.arrays import BrokenList, as_lines
 from palate.ingest.delimited import NO_ROWS as NO_LINES
 from palate.ingest.delimited import first_line, read_delimited
@@ -107,6 +109,10 @@ def read_table(path: Path, report: Report, *, header: bool = True) -> Table | No
     """
     file, name = str(path), path.name.lower()
     try:
+        if (made := _made(path)) is not None:
+            do = "name it where one is asked for" + " (--data)" * (made == "catalogue") + ", or name a file here"
+            report.add("fatal", file, f"this is a folder of Palate's own, a {made}, and no table", do=do)
+            return None
         if parts := parts_of(path):
             report.add("note", file, f"{len(parts):,} parts are read, in the order of their names")
             return _read_parquet(path, report, parts)
@@ -142,6 +148,14 @@ def read_table(path: Path, report: Report, *, header: bool = True) -> Table | No
     except (OSError, EOFError, zlib.error) as error:
         report.add("fatal", file, f"the file cannot be read: {error}", do="check its permissions, or copy it again")
         return None
+
+
+def _made(path: Path) -> str | None:
+    """What a folder is that Palate has made; None for any other, whatever its manifest is for."""
+    with suppress(ArtefactError):
+        made = kind_of(path)
+        return made if made in ("catalogue", "run", "bundle") else None
+    return None
 
 
 def read_text(
@@ -238,7 +252,7 @@ def _read_parquet(path: Path, report: Report, parts: Sequence[Path] = ()) -> Tab
             "fatal",
             file,
             f"not a readable Parquet file, or one that was cut short: {first_line(error)}",
-            do="write or copy it again",
+            do="write or copy it again" + "; where the parts are different tables, name one of them" * bool(parts),
         )
         return None
     frame = frame.with_columns(_words_of(frame))

