@@ -224,7 +224,7 @@ def test_a_folder_of_parquet_parts_is_one_table(tmp_path: Path) -> None:
         (log / "manifest.json").write_text(manifest)
         assert import_data(log, goods).catalogue.interactions.height == 2
     pl.DataFrame({"user": ["b"]}).write_parquet(log / "part-00002.parquet")
-    with pytest.raises(DataError, match="where the parts are different tables, name one of them"):
+    with pytest.raises(DataError, match="different columns: 'item_id', 'user', 'user_id' in one of part-00000"):
         import_data(log, goods)
 
 

@@ -15,7 +15,7 @@ from palate.ingest.folders import import_data
 from palate.ingest.naming import ColumnNames
 from palate.ingest.parts import instead_of_folder
 
-ROWS = [("a", "x"), ("b", "x"), ("user_id", "item_id"), ("b", "y")]
+ROWS = [("a", "x"), ("b", "x"), ("user_id", "x"), ("b", "y")]
 
 
 def folder_of(path: Path, files: Mapping[str, str | bytes]) -> Path:
@@ -61,35 +61,59 @@ def test_text_parts_become_one_file_by_the_command_that_is_told(
     assert sorted(rows) == sorted(set(expected))
 
 
+HEADED = "user_id,item_id\na,x\n"
+
+
 @pytest.mark.parametrize(
-    "files",
+    ("files", "why"),
     [
-        {"movies.csv": "movieId,title\n1,a\n", "ratings.csv": "userId,movieId\n1,1\n"},
-        {"a.csv": "user_id,item_id\r\na,x\r\n", "b.csv": "user_id,item_id\na,y\n"},
-        {"a.csv": "\ufeffuser_id,item_id\na,x\n", "b.csv": "user_id,item_id\na,y\n"},
-        {"a.csv": "\nuser_id,item_id\na,x\n", "b.csv": "\nuser_id,item_id\na,y\n"},
-        {"a.csv": "user_id,item_id\na,x\n", "b.csv": "item_id,user_id\nx,b\n"},
-        {"_meta.csv": "user_id,item_id\n", "a.csv": "user_id,item_id\na,x\n", "b.csv": "user_id,item_id\na,y\n"},
-        {"a.json": "[1]", "b.json": "[1]"},
-        {"a.PARQUET": "PAR1", "b.PARQUET": "PAR1"},
-        {"a.csv.gz": b"", "b.csv": "x"},
-        {"a.jsonl": "\ufeff{}\n", "b.jsonl": "{}\n"},
-        {"README.txt": "words", "LICENSE.txt": "other words", "ratings.csv": "user_id,item_id\na,x\n"},
+        ({"movies.csv": "movieId,title\n", "ratings.csv": "userId,movieId\n"}, "ratings.csv begins otherwise"),
+        ({"a.csv": HEADED.replace("\n", "\r\n"), "b.csv": HEADED, "c.csv": HEADED}, "a.csv begins otherwise"),
+        ({"a.csv": HEADED, "b.csv": "\ufeff" + HEADED}, "b.csv begins otherwise"),
+        ({"a.csv": "\n" + HEADED, "b.csv": "\n" + HEADED}, "they begin with no line of column names"),
+        ({"a.csv": HEADED, "b.csv": "item_id,user_id\nx,b\n", "c.csv": HEADED}, "b.csv begins otherwise"),
+        ({"a.csv": HEADED, "b.csv": "x", "c.csv": HEADED, "d.csv": "y", "e.csv": "z"}, "the others, and so do 2 more"),
+        ({"a.jsonl": "\ufeff{}\n", "b.jsonl": "{}\n"}, "a.jsonl begins with a byte order mark"),
+        ({"README.txt": "words", "LICENSE.txt": "others", "ratings.csv": HEADED}, "README.txt begins otherwise"),
+        ({"_meta.csv": HEADED, "a.csv": HEADED, "b.csv": HEADED}, ""),
+        ({"a.json": "[1]", "b.json": "[1]"}, ""),
+        ({"a.PARQUET": "PAR1", "b.PARQUET": "PAR1"}, ""),
+        ({"a.csv.gz": b"", "b.csv": "x"}, ""),
     ],
-)
-def test_files_that_are_no_parts_of_one_table_are_not_joined(tmp_path: Path, files: dict[str, str | bytes]) -> None:
-    assert instead_of_folder(folder_of(tmp_path / "f", files), header=True) == "name the file itself"
+)  # fmt: skip
+def test_files_that_are_no_parts_of_one_table_are_not_joined(
+    tmp_path: Path, files: dict[str, str | bytes], why: str
+) -> None:
+    said = instead_of_folder(folder_of(tmp_path / "f", files), header=True)
+    assert said.startswith("name the file itself")
+    assert "join them" not in said
+    assert (why in said) if why else said == "name the file itself"
 
 
 def test_a_broken_archive_and_a_folder_among_the_files_are_no_parts(tmp_path: Path) -> None:
-    folder = folder_of(tmp_path / "f", {"a.csv": "u,i\na,x\n", "b.csv": "u,i\na,x\n"})
+    folder = folder_of(tmp_path / "f", {"a.csv": HEADED, "b.csv": HEADED})
     assert "join them" in instead_of_folder(folder, header=True)
     (folder / "c.csv").mkdir()
     assert instead_of_folder(folder, header=True) == "name the file itself"
     other = folder_of(tmp_path / "g", {})
     for name in ("a.csv.gz", "b.csv.gz"):
         (other / name).write_bytes(b"no archive")
-    assert instead_of_folder(other, header=True) == "name the file itself"
+    assert "a.csv.gz cannot be read" in instead_of_folder(other, header=True)
+
+
+def test_files_put_behind_each_other_lose_their_further_headers(tmp_path: Path) -> None:
+    log = tmp_path / "log.csv"
+    log.write_text(HEADED + "user_id,item_id\nuser_id,y\n" + HEADED.replace("a,x", "b,x"))
+    found = import_data(log)
+    assert found.catalogue.interactions.select("user_id", "item_id").rows() == [
+        ("a", "x"),
+        ("user_id", "y"),
+        ("b", "x"),
+    ]
+    (dropped,) = found.report.of("dropped")
+    assert "the line of column names again" in dropped.what
+    assert (dropped.count, [example.place for example in dropped.examples]) == (2, [3, 5])
+    assert found.report.rows == {str(log): (5, 3)}
 
 
 def test_of_what_is_no_folder_or_has_no_table_nothing_is_said(tmp_path: Path) -> None:

@@ -193,6 +193,26 @@ def test_times_of_any_later_year_are_not_called_an_order(tmp_path: Path) -> None
         assert log(tmp_path, cells)[1].problems == []
 
 
+@pytest.mark.parametrize(
+    ("cells", "said"),
+    [
+        (
+            ["2024-05-01T10:00:00Z", "2024-05-01T10:00:00", "2024-05-02"],
+            "1 of 2 times have no zone and are taken for UTC",
+        ),
+        (["2024-05-01 10:00+02:00", "2024-05-01 10:00", "2024-05-01 11:00"], "2 of 3 times have no zone"),
+        (["31.12.2000 10:00 UTC", "31.12.2000 10:00"], "1 of 2 times have no zone"),
+        (["2024-05-01T10:00:00Z", "2024-05-01T10:00:00.5+0200", "2024-05-02"], ""),
+        (["2024-05-01T10:00:00", "2024-05-02", "2024-05-01 10:00"], ""),
+        (["Sun Jul 30 07:44:10 -0700 2017", "Sun Jul 30 07:44:10 UTC 2017"], ""),
+        (["2024-05-01T10:00:00Z", "no time at 10:00"], ""),
+    ],
+)
+def test_times_without_a_zone_among_others_are_said(cells: list[str], said: str) -> None:
+    found = parse_times(pl.Series(cells)).said
+    assert (any(said in each for each in found)) if said else not found
+
+
 def test_fractions_of_seconds_are_cut_off_and_said(tmp_path: Path) -> None:
     catalogue, report = log(tmp_path, ["1593880665.128", "1593880665", "1593880664.9"])
     assert catalogue.interactions["timestamp"].to_list() == [1593880665, 1593880665, 1593880664]

@@ -242,6 +242,13 @@ def test_mistakes_end_in_a_message_and_leave_things_as_they_are(catalogue: Path,
         forget([tmp_path / "broken.parquet"], [USER])
 
 
+def test_an_unknown_id_beside_a_known_one_tells_what_was_forgotten(catalogue: Path) -> None:
+    with pytest.raises(DataError, match="no user 'nobody' is known") as caught:
+        forget([catalogue], [USER, "nobody"])
+    assert f"of the others:\n{catalogue}: catalogue: forgot user '{USER}'" in str(caught.value)
+    assert "whatever else was to be forgotten is forgotten" in caught.value.do
+
+
 def test_forgetting_twice_says_that_nobody_is_known(catalogue: Path, tmp_path: Path) -> None:
     forget([catalogue], [USER])
     with pytest.raises(DataError, match=f"no user '{USER}'"):

@@ -202,6 +202,12 @@ def test_a_catalogue_gives_the_items_that_are_not_known(tmp_path: Path) -> None:
     assert (found.added, found.left_out) == (2, ("bare",))
     assert "2 new items placed by their content" in str(found)
     assert "left out: 1 new items without content that could place them: item 'bare'" in str(found)
+    assert "encode" not in str(found)
+    Catalogue.of(rows, items, name="grown").save(tmp_path / "raw")
+    raw = grow_from(bundle, tmp_path / "raw")
+    assert raw.added == 0
+    assert f"the catalogue has no {', '.join(raw.lacking)}: palate encode it first" in str(raw)
+    assert set(raw.lacking) == set(bundle.content.modalities)
     again = grow_from(found.bundle, tmp_path / "grown")
     assert (again.added, len(again.bundle.items)) == (0, len(found.bundle.items))
 

@@ -136,7 +136,11 @@ def test_ratings_decide_what_is_liked(client: TestClient) -> None:
     rated = [{"id": "i4", "rating": 5}, {"id": "i9", "rating": 1}]
     # The shop's split likes all that is rated, so ratings change nothing; an item named twice counts once.
     twice = [{"id": "i9", "rating": 3}, *rated]
-    assert ids(ask(client, "recommend", items=rated)) == ids(ask(client, "recommend", items=twice))
+    answer = ask(client, "recommend", items=rated)
+    assert ids(answer) == ids(ask(client, "recommend", items=twice))
+    assert any("whatever its rating" in note for note in answer["notes"])
+    unrated = ask(client, "recommend", items=[{"id": "i4"}, {"id": "i9"}])
+    assert not any("rating" in note for note in unrated["notes"])
 
 
 def test_a_description_and_a_picture_are_queries(client: TestClient) -> None:

@@ -68,6 +68,15 @@ def test_a_picture_that_is_written_as_an_address_is_not_found() -> None:
     assert (answer.status_code, answer.json()["error"]["what"]) == (404, "the picture of the item 'i1' cannot be read")
 
 
+def test_pictures_that_nobody_can_find_are_known_to_be_missing(tmp_path: Path) -> None:
+    bundle = shop.bundle("popularity")
+    shown = dataclasses.replace(bundle, table=bundle.table.with_columns(image=pl.lit("a.jpg")))
+    assert Served("it", shown).lacks_media
+    assert not Served("it", shown, media=tmp_path).lacks_media
+    bare = dataclasses.replace(bundle, table=bundle.table.drop("image", strict=False))
+    assert not Served("it", bare).lacks_media
+
+
 def test_ranges_of_days_and_times_hold_and_what_is_no_date_is_refused() -> None:
     bundle = shop.bundle("popularity")
     first, days = datetime(2024, 5, 1, 12), [int(name[1:]) for name in bundle.items.ids]

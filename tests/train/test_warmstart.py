@@ -103,6 +103,7 @@ def test_a_warm_start_begins_where_the_last_run_ended(tmp_path: Path) -> None:
     said = warm.metrics["training"]["notes"][0]
     assert "110 of 120 users and 80 of 80 items were known" in said
     assert "may have trained on what is held out" not in said
+    assert "what came again since may have gone over from its train part" in said
     # A user's last event may lie before the time at which the whole is cut, and the other way round.
     for split in ("time", "random"):
         doubt = WarmStart.load(run.folder).note(worlds.dataset(sources[1], {}, split=split))

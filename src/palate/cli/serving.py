@@ -102,6 +102,10 @@ def serve(
         for name in names:
             facts = shelf.get(name).bundle.facts
             print(f"{name}: {facts.title}, {facts.users:,} users, {facts.items:,} items; {shelf.get(name).searched}")
+            if shelf.get(name).lacks_media:
+                print(
+                    f"note: {name} shows no pictures: name their folder with --media, or serve the run", file=sys.stderr
+                )
         # From now on nobody is sent away: who comes before the service has started waits for it.
         bound.listen(limits.connections)
         shown = f"[{host}]" if ":" in host else host

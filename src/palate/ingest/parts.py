@@ -45,9 +45,11 @@ def instead_of_folder(path: Path, *, header: bool) -> str:
     kind = ends.lower().removesuffix(".gz")
     headed = header and kind not in OBJECTS
     every = sorted(file for file in path.glob(f"*{ends}") if not file.name.startswith("."))
-    # What is a list as a whole, or does not begin alike, is no part that others can follow.
-    if kind in (".json", ".parquet") or every != files or not _are_alike(files, headed):
+    # What is a list as a whole is no part that others can follow.
+    if kind in (".json", ".parquet") or every != files:
         return "name the file itself"
+    if odd := _odd_one(files, headed):
+        return f"name the file itself; its {len(files):,} files *{ends} are no parts of one table as they are: {odd}"
     command = joined(files, headed=headed)
     return f"name one file; if its {len(files):,} files *{ends} are parts of one table, join them first: {command}"
 
@@ -57,15 +59,23 @@ def _is_aside(file: Path) -> bool:
     return file.name.startswith((".", "_"))
 
 
-def _are_alike(files: list[Path], headed: bool) -> bool:
-    """Whether lines of one file may stand behind those of another."""
-    try:
-        firsts = [_first_line(file) for file in files]
-    except (OSError, EOFError, zlib.error):
-        return False
+def _odd_one(files: list[Path], headed: bool) -> str:
+    """Why lines of one file may not stand behind those of another, and which file it is; empty where they may."""
+    firsts: list[bytes] = []
+    for file in files:
+        try:
+            firsts.append(_first_line(file))
+        except (OSError, EOFError, zlib.error) as error:
+            return f"{file.name} cannot be read ({error})"
     if headed:
-        return bool(firsts[0].strip()) and len(firsts[0]) < LONGEST_LINE and len(set(firsts)) == 1
-    return not any(line.startswith(BYTE_ORDER_MARK) for line in firsts)
+        common = max(firsts, key=firsts.count)
+        if not common.strip() or len(common) == LONGEST_LINE:
+            return "they begin with no line of column names"
+        odd = [file.name for file, first in zip(files, firsts, strict=True) if first != common]
+        more = f", and so {'does' if len(odd) == 2 else 'do'} {len(odd) - 1:,} more" if len(odd) > 1 else ""
+        return f"{odd[0]} begins otherwise than the others{more}" if odd else ""
+    marked = [file.name for file, first in zip(files, firsts, strict=True) if first.startswith(BYTE_ORDER_MARK)]
+    return f"{marked[0]} begins with a byte order mark" if marked else ""
 
 
 def _first_line(file: Path) -> bytes:

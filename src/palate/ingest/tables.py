@@ -10,7 +10,7 @@ import gzip
 import zlib
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -181,7 +181,20 @@ def read_text(
     if found is None:
         return None
     frame = found.frame.with_row_index(ROW)
-    return Table(file, frame, found.layout, separator=found.separator, first=found.first, header=header)
+    table = Table(file, frame, found.layout, separator=found.separator, first=found.first, header=header)
+    again = pl.repeat(header, frame.height, dtype=pl.Boolean, eager=True)
+    for name in table.columns:
+        again = again & (frame[name] == name).fill_null(False) if again.any() else again
+    if not again.any() or again.all():
+        return table
+    report.add(
+        "dropped",
+        file,
+        "the line of column names again, as where files were put behind each other",
+        count=int(again.sum()),
+        examples=table.examples(again, None),
+    )
+    return replace(table, frame=frame.filter(~again))
 
 
 def _read_jsonl(data: bytes, file: str, report: Report) -> Table | None:
@@ -246,13 +259,17 @@ def _renumber(found: Objects, numbers: Numbers) -> None:
 def _read_parquet(path: Path, report: Report, parts: Sequence[Path] = ()) -> Table | None:
     file = str(path)
     try:
+        if other := _other_columns(parts):
+            do = "write the parts with the same columns; where they are different tables, name one of them"
+            report.add("fatal", file, other, do=do)
+            return None
         frame = pl.read_parquet(list(parts) or path, glob=False, hive_partitioning=False)
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
         report.add(
             "fatal",
             file,
             f"not a readable Parquet file, or one that was cut short: {first_line(error)}",
-            do="write or copy it again" + "; where the parts are different tables, name one of them" * bool(parts),
+            do="write or copy it again",
         )
         return None
     frame = frame.with_columns(_words_of(frame))
@@ -276,6 +293,16 @@ def _read_parquet(path: Path, report: Report, parts: Sequence[Path] = ()) -> Tab
         report.add("fatal", file, NO_ROWS[1])
         return None
     return Table(file, frame.drop(nested).with_row_index(ROW), lists=frozenset(lists), joined=frozenset(lists))
+
+
+def _other_columns(parts: Sequence[Path]) -> str:
+    """Which part has other columns than the first, and which; empty where none has."""
+    names = [set(pl.read_parquet_schema(part)) for part in parts]
+    for part, own in zip(parts, names, strict=True):
+        if own != names[0]:
+            shown = ", ".join(f"'{name}'" for name in sorted(own ^ names[0])[:MAX_EXAMPLES])
+            return f"the parts have different columns: {shown} in one of {parts[0].name} and {part.name} alone"
+    return ""
 
 
 def _words_of(frame: pl.DataFrame) -> list[pl.Series]:

@@ -20,6 +20,7 @@ FINER_FROM = 100_000_000_000
 YEAR = 31_536_000
 COMPACT = (19_000_101, 21_001_231)
 MOSTLY = 0.9
+ZONE = r":\d{2}.*(?:[Zz]|UTC|GMT|[+-]\d{2}:?\d{2})(?: \d{4})?$"
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,7 @@ def parse_times(column: pl.Series) -> Times:
             found = _dated(raw.gather(left))
             values, dates = values.scatter(left, found.values), dates.scatter(left, found.values.is_not_null())
             undecided = undecided.scatter(left, found.undecided)
-            said += found.said
+            said += [*found.said, *_zones(raw.gather(left).filter(found.values.is_not_null()))]
         if not dates.any() and (compact := _compact(values)) is not None:
             example = values.drop_nulls()[0]
             said.append(f"whole numbers such as {example} are read as dates, year, month and day")
@@ -117,6 +118,15 @@ def _floored(numbers: pl.Series) -> tuple[pl.Series, bool]:
     exact = whole(numbers, 2**63)
     cut = sure(numbers.is_between(-(2**63), 2**63, closed="none") & (numbers.abs() >= YEAR)) & ~exact
     return numbers.floor().set(~(exact | cut), None).cast(pl.Int64, strict=False), bool(cut.any())
+
+
+def _zones(dates: pl.Series) -> list[str]:
+    """What is done about times of day without a zone, where others have one."""
+    timed = dates.filter(dates.str.contains(":", literal=True))
+    naive = timed.filter(~timed.str.contains(ZONE))
+    if not 0 < len(naive) < len(timed):
+        return []
+    return [f"{len(naive):,} of {len(timed):,} times have no zone and are taken for UTC, such as '{naive[0]}'"]
 
 
 def _dated(text: pl.Series) -> Written:

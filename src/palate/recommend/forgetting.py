@@ -98,9 +98,11 @@ def forget(places: Collection[Path], users: Collection[str] = (), items: Collect
     ):
         missing = sorted(set(wanted) - found)
         if missing:
+            told = "\n".join(str(one) for one in done if one.users or one.items)
             raise DataError(
-                f"no {kind} '{missing[0]}' is known in {', '.join(str(place) for place in places)}",
-                do="check the id; whatever else was to be forgotten is forgotten",
+                f"no {kind} '{missing[0]}' is known in {', '.join(str(place) for place in places)}"
+                + (f"; of the others:\n{told}" if told else ""),
+                do="check the id" + "; whatever else was to be forgotten is forgotten" * bool(told),
             )
     return done
 

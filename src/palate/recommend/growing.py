@@ -39,6 +39,7 @@ class Grown:
         bundle: the new one.
         added: items that were placed.
         left_out: ids of new items without content that could place them.
+        lacking: modalities that place items, and that the catalogue has none of.
         notes: what should be known besides.
     """
 
@@ -46,6 +47,7 @@ class Grown:
     added: int
     left_out: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    lacking: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         lines = [f"{self.added:,} new items placed by their content"]
@@ -53,6 +55,7 @@ class Grown:
             lines.append(
                 f"left out: {len(self.left_out):,} new items without content that could place them: "
                 f"{some(list(self.left_out))}"
+                + (f"; the catalogue has no {', '.join(self.lacking)}: palate encode it first" if self.lacking else "")
             )
         return "\n".join([*lines, *(f"note: {note}" for note in self.notes)])
 
@@ -72,7 +75,9 @@ def grow_from(bundle: Bundle, catalogue: Path) -> Grown:
     store, ids = FeatureStore(catalogue), new["item_id"].to_list()
     wanted = _read(bundle)
     content = {name: store.load(name, ids) for name in store.names() if name in wanted}
-    return grow(bundle, new, content)
+    placing = () if bundle.content is None else bundle.content.modalities
+    lacking = tuple(name for name in placing if name not in store.names())
+    return dataclasses.replace(grow(bundle, new, content), lacking=lacking)
 
 
 def grow(bundle: Bundle, items: pl.DataFrame, content: Mapping[str, Features]) -> Grown:

@@ -51,6 +51,7 @@ Query = Literal["user", "items", "text", "image"]
 OWN = "model"
 REASONS = 5
 NOBODY_YET = "none of these items counts as liked, so this is what somebody without a history gets"
+UNSCALED = "every item that is given counts as liked, whatever its rating, as every interaction did in training"
 DISLIKES_ALONE = "none of these items counts as liked, so this comes of what is disliked alone"
 
 
@@ -184,6 +185,7 @@ def _folded(served: Served, asked: ForItems) -> Person:
     liked = rows[unrated | np.isin(rows, liked)]
     averse = len(disliked) > 0 and isinstance(bundle.form, Vectors) and bundle.form.folding.dislikes
     notes = [] if len(liked) else [DISLIKES_ALONE if averse else NOBODY_YET]
+    notes += [UNSCALED] if rated and facts.positive == "all" else []
     likes, dislikes = one_row(liked, count), one_row(disliked, count)
     hidden = one_row(rows, count) if asked.exclude_seen else None
     if served.index is not None and isinstance(bundle.form, Vectors):

@@ -99,6 +99,11 @@ class Served:
         """How items are searched, in plain words."""
         return self.index.about if self.index is not None else "all items are scored"
 
+    @property
+    def lacks_media(self) -> bool:
+        """Items name pictures, and nobody said where they are."""
+        return self.media is None and self.short["image"].null_count() < self.short.height
+
     @cached_property
     def rules(self) -> Rules:
         """No rule; what rules look at, made once."""
@@ -163,6 +168,8 @@ def load(name: str, path: Path, *, media: Path | None = None, data: Path | None 
             parts = model.score_parts() if isinstance(model, Recommender) else {}
             folder = media or run.data.catalogue.media_folder
             return Served(name, run.bundle(), source="run", parts=parts, media=folder)
+    if kind not in (None, "bundle"):
+        raise ArtefactError(f"this folder is a {kind}, not a run or a bundle", where=str(path), do="name one of those")
     if (path / "recipe.yaml").exists() and not (path / MANIFEST).exists():
         raise ArtefactError("this run is not finished", where=str(path), do="go on with 'palate train'")
     return Served(name, Bundle.load(path), media=media)

@@ -309,7 +309,8 @@ class WarmStart:
         """How much of the data the earlier run knew, and whether it may have trained on what is held out now."""
         known = {side: len(_common(self.ids[side], ids)[0]) for side, ids in _ids(dataset).items()}
         before, now = self.split, dataset.settings.split
-        doubt = "" if before == now and now in IN_TIME else f"; with its split {before} and {now} here {LEAK}"
+        again = "; what came again since may have gone over from its train part to what is held out here"
+        doubt = again if before == now and now in IN_TIME else f"; with its split {before} and {now} here {LEAK}"
         return (
             f"starts from {self.where}: {known['user']:,} of {len(dataset.users):,} users and "
             f"{known['item']:,} of {len(dataset.items):,} items were known to it{doubt}"
