@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from palate.measure.ranking import top_items
 from palate.serve.content import Readers
 from palate.serve.limits import Limits
 from palate.serve.refusals import Refusal
-from palate.serve.state import Shelf
+from palate.serve.state import Served, Shelf
 from palate.version import __version__
 from serve import shop
 
@@ -134,13 +135,21 @@ def test_a_list_of_items_is_folded_in(client: TestClient, name: str) -> None:
 
 def test_ratings_decide_what_is_liked(client: TestClient) -> None:
     rated = [{"id": "i4", "rating": 5}, {"id": "i9", "rating": 1}]
-    # The shop's split likes all that is rated, so ratings change nothing; an item named twice counts once.
+    # An item that is named twice counts once, as it was named last.
     twice = [{"id": "i9", "rating": 3}, *rated]
     answer = ask(client, "recommend", items=rated)
     assert ids(answer) == ids(ask(client, "recommend", items=twice))
-    assert any("whatever its rating" in note for note in answer["notes"])
-    unrated = ask(client, "recommend", items=[{"id": "i4"}, {"id": "i9"}])
-    assert not any("rating" in note for note in unrated["notes"])
+    assert answer["notes"] == []
+
+
+def test_ratings_that_decide_nothing_are_told() -> None:
+    bundle = shop.bundle("bpr")
+    everything = dataclasses.replace(bundle, facts=bundle.facts.override({"positive": "all", "dislike": None}))
+    with shop.client(Served("it", everything)) as client:
+        rated = ask(client, "recommend", items=[{"id": "i4", "rating": 1}])
+        assert ids(rated) == ids(ask(client, "recommend", items=[{"id": "i4"}]))
+        assert any("whatever its rating" in note for note in rated["notes"])
+        assert ask(client, "recommend", items=[{"id": "i4"}])["notes"] == []
 
 
 def test_a_description_and_a_picture_are_queries(client: TestClient) -> None:
