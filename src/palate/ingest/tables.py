@@ -182,9 +182,11 @@ def read_text(
         return None
     frame = found.frame.with_row_index(ROW)
     table = Table(file, frame, found.layout, separator=found.separator, first=found.first, header=header)
-    again = pl.repeat(header, frame.height, dtype=pl.Boolean, eager=True)
-    for name in table.columns:
-        again = again & (frame[name] == name).fill_null(False) if again.any() else again
+    names = [pl.col(name).eq_missing(pl.lit(name)) for name in table.columns]
+    # One column tells it for nearly every file.
+    if not header or not frame.select(names[0].any()).item():
+        return table
+    again = frame.select(pl.all_horizontal(names)).to_series()
     if not again.any() or again.all():
         return table
     report.add(
